@@ -104,7 +104,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values of one table, adjusted by Holm (1979), in their own order."""
     if not all(0 <= p <= 1 for p in p_values):
         raise InputError(f"p-values {list(p_values)}; each must lie between 0 and 1")
-    return multitest.multipletests(p_values, method="holm")[1].tolist() if len(p_values) else []
+    return multitest.multipletests(p_values, method="holm")[1].tolist()
 
 
 def mean_interval(values: ArrayLike) -> Interval:
@@ -147,8 +147,6 @@ def _numbers(values: ArrayLike) -> NDArray[np.float64]:
 
 def _tango_low(only_a: int, only_b: int, n: int) -> float:
     """Least difference of proportions, a less b, that the two-sided score test does not reject."""
-    if only_b == n:
-        return -1.0
     z = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
 
     def excess(difference: float) -> float:
