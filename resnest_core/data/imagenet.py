@@ -1,0 +1,202 @@
+"""Folders of images: ImageNet's validation set in its three usual layouts, and class folders of one's own.
+
+1. Class folders: `val/n01440764/*.JPEG`, as torchvision wants them.
+2. Flat: `ILSVRC2012_val_00000001.JPEG` and so on, with the development kit's `ILSVRC2012_validation_ground_truth.txt` (one
+   ID a line) and its `meta.mat`, or `map_clsloc.txt` of later kits, which says which synset an ID means.
+3. Kaggle's: `ILSVRC/Data/CLS-LOC/val/*.JPEG` with `LOC_val_solution.csv`.
+
+A class index is the place of its synset among the sorted 1,000, as for the published weights; in a smaller tree too.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from resnest_core.data import imagenet_labels
+from resnest_core.data.base import Report, check_request, image_problem, read_image, select
+from resnest_core.errors import InputError
+
+IMAGES = {"test": 50_000, "train": 1_281_167}
+_FOLDERS = {
+    "test": (".", "val", "validation", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val"),
+    "train": ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train"),
+}
+_OWN_FOLDERS = {"test": ("test", "val", "validation", "."), "train": ("train",)}
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files under `root`; `problems` are those that opening it showed, `complete` says that none of all is absent."""
+
+    name: str
+    root: Path
+    classes: tuple[str, ...]
+    paths: list[str]
+    targets: np.ndarray
+    layout: str
+    complete: bool = True
+    problems: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> str:
+        """Counts, layout and place, and the first problem."""
+        present = len(np.unique(self.targets))
+        counts = f"{self.name}: {len(self):,} images of {present:,} classes"
+        state = "" if self.complete else " (a part of the set)"
+        problems = f"; {self.problems[0]}" if self.problems else ""
+        return f"{counts}{state}, {self.layout} in {self.root}{problems}"
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the paths, targets and sizes in bytes; the pixels themselves are not read."""
+        digest = hashlib.sha256()
+        for path, target in zip(self.paths, self.targets, strict=True):
+            digest.update(f"{path}\t{target}\t{(self.root / path).stat().st_size}\n".encode())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index` in RGB, at its own size."""
+        return read_image(self.root / self.paths[index])
+
+
+@cache
+def synsets() -> tuple[str, ...]:
+    """The 1,000 synsets of ILSVRC2012, sorted: class i of the published weights is `synsets()[i]`."""
+    return tuple(resources.files(__package__).joinpath("imagenet_synsets.txt").read_text().split())
+
+
+def open_imagenet(root: str | Path | None, split: str, limit: int) -> ImageFiles:
+    """ILSVRC2012 in `root` or its usual subfolders: the validation set for "test", class folders for "train"."""
+    base = _directory("imagenet", root, split, limit)
+    for folder in _existing(base, _FOLDERS[split]):
+        if names := [name for name in _class_names(folder) if _is_synset(name)]:
+            files = _synset_folders(folder, names, IMAGES[split])
+        elif split == "test" and next(folder.glob("ILSVRC2012_val_*"), None):
+            files = _flat(folder)
+        else:
+            continue
+        return _limited(files, limit)
+    raise InputError(
+        f"no ImageNet {'validation images' if split == 'test' else 'training folders'} in '{base}'; valid: class folders "
+        "n01440764/..., ILSVRC2012_val_*.JPEG with the development kit's ground truth, or Kaggle's tree with its CSV"
+    )
+
+
+def open_folder(root: str | Path | None, split: str, limit: int) -> ImageFiles:
+    """One's own images in class folders: `root/train/CLASS/*`, and `root/test/CLASS/*`, `root/val/CLASS/*` or `root/CLASS/*`."""
+    base = _directory("imagefolder", root, split, limit)
+    for folder in _existing(base, _OWN_FOLDERS[split]):
+        if names := _class_names(folder):
+            return _limited(_class_folders("imagefolder", folder, names, tuple(names)), limit)
+    raise InputError(f"no class folders for the {split} split in '{base}'; valid: one folder of images for each class")
+
+
+def check_imagenet(root: str | Path | None, split: str) -> Report:
+    """Decode every file; list what is missing, superfluous or unreadable."""
+    return _check(open_imagenet(root, split, 0))
+
+
+def check_folder(root: str | Path | None, split: str) -> Report:
+    """Decode every file; list what is unreadable."""
+    return _check(open_folder(root, split, 0))
+
+
+def _check(files: ImageFiles) -> Report:
+    paths = [files.root / path for path in files.paths]
+    with ThreadPoolExecutor() as pool:
+        found = tqdm(pool.map(image_problem, paths), f"checking {files.name}", len(paths), unit="image", delay=2)
+        unreadable = [f"{path}: {problem}" for path, problem in zip(files.paths, found, strict=True) if problem]
+    problems = [*files.problems, *unreadable]
+    return Report(files.name, files.source, len(files), len(np.unique(files.targets)), files.complete, problems)
+
+
+def _directory(name: str, root: str | Path | None, split: str, limit: int) -> Path:
+    directory = check_request(root, split, limit)
+    if directory is None:
+        raise InputError(f"data set '{name}' needs a data directory, and none was given; valid: --data DIR")
+    return directory
+
+
+def _existing(base: Path, names: tuple[str, ...]) -> Iterator[Path]:
+    return (base / name for name in names if (base / name).is_dir())
+
+
+def _class_names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _is_synset(name: str) -> bool:
+    return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
+
+
+def _synset_folders(folder: Path, names: list[str], expected: int) -> ImageFiles:
+    strangers = sorted(set(_class_names(folder)) - set(synsets()))
+    if strangers:
+        raise InputError(
+            f"'{folder}' holds {len(names)} class folders, of which {_some(strangers)} are not among ImageNet's 1,000 "
+            "synsets; valid: those alone, or the data set imagefolder for other classes"
+        )
+    files = _class_folders("imagenet", folder, names, synsets())
+    return replace(files, complete=len(files) == expected and len(names) == len(synsets()))
+
+
+def _class_folders(name: str, folder: Path, names: list[str], classes: tuple[str, ...]) -> ImageFiles:
+    """Every file below the class folders is a member, so that none that is no image goes unseen."""
+    index = {name: i for i, name in enumerate(classes)}
+    members = [(path, index[name]) for name in names for path in _files_below(folder, name)]
+    if not members:
+        raise InputError(f"the class folders in '{folder}' hold no files; valid: images in them")
+    filled = {target for _, target in members}
+    problems = tuple(f"{name}: a class folder without images" for name in names if index[name] not in filled)
+    paths, targets = zip(*members, strict=True)
+    return ImageFiles(name, folder, classes, list(paths), np.array(targets), "class folders", problems=problems)
+
+
+def _files_below(folder: Path, name: str) -> list[str]:
+    """Paths relative to `folder`, sorted; links to folders are followed."""
+    walk = os.walk(folder / name, followlinks=True)
+    return sorted((Path(where) / file).relative_to(folder).as_posix() for where, _, files in walk for file in files)
+
+
+def _flat(folder: Path) -> ImageFiles:
+    labels = imagenet_labels.find(folder, synsets())
+    images = {
+        path.stem: path.name for path in folder.iterdir() if path.is_file() and not imagenet_labels.is_label(path)
+    }
+    listed = sorted(labels.synset_of.keys() & images.keys())
+    if not listed:
+        raise InputError(
+            f"no image in '{folder}' is listed in '{labels.path}'; valid: names as ILSVRC2012_val_00000001.JPEG"
+        )
+    missing, unlisted = sorted(labels.synset_of.keys() - images.keys()), sorted(images.keys() - labels.synset_of.keys())
+    problems = [f"{len(missing):,} images of {labels.path.name} are missing: {_some(missing)}"] if missing else []
+    problems += [f"{images[stem]}: not listed in {labels.path.name}" for stem in unlisted]
+    index = {synset: i for i, synset in enumerate(synsets())}
+    targets = np.array([index[labels.synset_of[stem]] for stem in listed])
+    complete = len(listed) == IMAGES["test"]
+    paths = [images[stem] for stem in listed]
+    return ImageFiles("imagenet", folder, synsets(), paths, targets, labels.layout, complete, tuple(problems))
+
+
+def _limited(files: ImageFiles, limit: int) -> ImageFiles:
+    chosen = select(files.targets, limit)
+    if len(chosen) == len(files):
+        return files
+    return replace(files, paths=[files.paths[i] for i in chosen], targets=files.targets[chosen], complete=False)
+
+
+def _some(names: list[str], most: int = 10) -> str:
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
