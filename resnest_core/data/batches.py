@@ -1,0 +1,85 @@
+"""Batches of a data set: every image once for evaluation, shuffled and augmented for training."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from resnest_core.data.base import Dataset
+from resnest_core.data.fashion_mnist import FashionMNIST
+from resnest_core.data.transforms import Preprocessing, augment_batch, to_batch, training_transform
+from resnest_core.errors import InputError
+
+Transform = Callable[[Image.Image], Tensor]
+
+
+class _Images(TorchDataset[Tensor]):
+    """Images of a data set, by index, as tensors (3, S, S)."""
+
+    def __init__(self, dataset: Dataset, transform: Transform) -> None:
+        self.dataset, self.transform = dataset, transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.transform(self.dataset.load(index))
+
+
+def evaluation_batches(
+    dataset: Dataset, preprocessing: Preprocessing, *, batch_size: int, first: int = 0, workers: int = 0
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Indices (B,) and images (B, 3, S, S) of the data set, in its order, from index `first`; the last may be short.
+
+    Images of Fashion-MNIST are taken as they are: `preprocessing` is for photographs.
+    """
+    _check_batch_size(batch_size)
+    chunks = [np.arange(i, min(i + batch_size, len(dataset))) for i in range(first, len(dataset), batch_size)]
+    if isinstance(dataset, FashionMNIST):
+        for indices in chunks:
+            yield indices, to_batch(torch.from_numpy(dataset.images[indices]))
+        return
+    loader = DataLoader(
+        _Images(dataset, preprocessing), batch_sampler=[c.tolist() for c in chunks], num_workers=workers
+    )
+    yield from zip(chunks, loader, strict=True)
+
+
+def training_batches(
+    dataset: Dataset, preprocessing: Preprocessing, *, batch_size: int, seed: int, augment: bool, workers: int = 0
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch of images (B, 3, S, S) and targets (B,), in the order that `seed` gives; a short last batch is left out.
+
+    `augment` moves and mirrors the images of Fashion-MNIST; photographs are always augmented.
+    """
+    _check_batch_size(batch_size)
+    if len(dataset) < batch_size:
+        raise InputError(f"batch size {batch_size} is more than the {len(dataset)} training images; give a smaller one")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(dataset), generator=generator)[: len(dataset) // batch_size * batch_size]
+    targets = torch.from_numpy(dataset.targets)
+    chunks = order.split(batch_size)
+    if isinstance(dataset, FashionMNIST):
+        for chunk in chunks:
+            images = torch.from_numpy(dataset.images[chunk.numpy()])
+            images = augment_batch(images, generator) if augment else images
+            yield to_batch(images), targets[chunk]
+        return
+    transform = training_transform(preprocessing.crop_size, preprocessing)
+    loader = DataLoader(
+        _Images(dataset, transform),
+        batch_sampler=[chunk.tolist() for chunk in chunks],
+        num_workers=workers,
+        generator=generator,
+    )
+    for images, chunk in zip(loader, chunks, strict=True):
+        yield images, targets[chunk]
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise InputError(f"batch size is {batch_size}; it must be 1 or more")

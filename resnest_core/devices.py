@@ -1,0 +1,52 @@
+"""Where a network runs, with what precision, and how its numbers are seeded."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+
+from resnest_core.errors import InputError, unknown
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device `name`; "auto" is the first GPU where there is one, else the CPU."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"device '{name}' cannot be used ({reason}); valid: auto, cpu, cuda, cuda:N") from None
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """The context in which a forward pass has `precision`; fp32 is exact, on GPUs too (no TF32)."""
+    if precision not in PRECISIONS:
+        raise unknown("precision", precision, PRECISIONS)
+    dtype = PRECISIONS[precision]
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move `model` to `device`, channels last on a CPU, where grouped convolutions of small maps are faster so."""
+    model = model.to(device)
+    return model.to(memory_format=torch.channels_last) if device.type == "cpu" else model
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until `device` has done all it was asked for, so that a clock shows its time."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed torch's generators and ask for deterministic kernels: the same numbers again on the same machine."""
+    torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True

@@ -1,0 +1,16 @@
+"""The one kind of error that a user's input causes."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class InputError(ValueError):
+    """Bad input: one line that names the value, what is wrong with it and what is valid."""
+
+
+def unknown(kind: str, value: object, valid: Iterable[str]) -> InputError:
+    """The error for a `value` that is not among the `valid` names of its `kind`."""
+    names = sorted(valid)
+    close = get_close_matches(str(value), names, n=1)
+    hint = f" (did you mean '{close[0]}'?)" if close else ""
+    return InputError(f"unknown {kind} '{value}'{hint}; valid: {', '.join(names)}")

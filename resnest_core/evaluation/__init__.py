@@ -1,0 +1,1 @@
+"""Evaluators, one a task, and the records and results that they write."""

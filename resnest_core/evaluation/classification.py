@@ -1,0 +1,188 @@
+"""The evaluator of classifiers: images in, one record per image out."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from tqdm.auto import tqdm
+
+from resnest_core.data import Dataset
+from resnest_core.data.batches import evaluation_batches
+from resnest_core.data.transforms import Preprocessing
+from resnest_core.devices import autocast, choose_device, place, synchronise
+from resnest_core.errors import InputError
+from resnest_core.evaluation.records import CLASSIFICATION, LOGITS, Parts
+from resnest_core.evaluation.results import RECORDS, Metric, classification_metrics, metric, write_result
+from resnest_core.files import output_directory
+from resnest_core.profiling import count_parameters, multiply_adds, peak_memory
+from resnest_core.provenance import Stopwatch, state_digest
+
+SECONDS_BETWEEN_PARTS = 20.0
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is evaluated, beside the preprocessing."""
+
+    batch_size: int = 32
+    device: str = "auto"
+    precision: str = "fp32"
+    workers: int = 0
+    keep_logits: bool = False
+
+
+def evaluate_classifier(
+    model: nn.Module,
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    out: str | Path,
+    protocol: Protocol | None = None,
+    *,
+    weights_file: str | Path | None = None,
+    parameters: dict[str, Any] | None = None,
+    more_metrics: dict[str, Metric] | None = None,
+) -> dict[str, Any]:
+    """Evaluate `model` on every image of `dataset`; write `records.parquet` and `result.json` into `out`.
+
+    An evaluation that was interrupted goes on after the last rows written, with the same batches. `keep_logits` adds
+    a column of them. `parameters` and `more_metrics` are stored beside what is measured here. Returns the content of
+    the result file.
+    """
+    watch, protocol = Stopwatch(), protocol or Protocol()
+    out = output_directory(out)
+    run = _Run(model, dataset, preprocessing, protocol)
+    identity = asdict(protocol) | {
+        "weights": state_digest(model),
+        "data": dataset.digest,
+        "preprocessing": repr(preprocessing),
+        "device": run.device.type,
+    }
+    parts = Parts(out / "partial", identity)
+    costs = run.costs()
+    rates = run.evaluate_rest(parts)
+    records = parts.merge(out / RECORDS, len(dataset)).to_pandas()
+    metrics = classification_metrics(records) | costs | {"images_per_second": _rate(rates)} | (more_metrics or {})
+    provenance = watch.provenance(
+        device=str(run.device),
+        precision=protocol.precision,
+        data_digest=dataset.digest,
+        weights_file=weights_file,
+    )
+    return write_result(out, metrics, parameters or {}, provenance)
+
+
+class _Run:
+    """One evaluation: the network on its device, its images, and the batches still to do."""
+
+    def __init__(self, model: nn.Module, dataset: Dataset, preprocessing: Preprocessing, protocol: Protocol) -> None:
+        self.device = choose_device(protocol.device)
+        self.model = place(model, self.device).eval()
+        self.dataset, self.preprocessing, self.protocol = dataset, preprocessing, protocol
+
+    def batches(self, first: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+        return evaluation_batches(
+            self.dataset,
+            self.preprocessing,
+            batch_size=self.protocol.batch_size,
+            first=first,
+            workers=self.protocol.workers,
+        )
+
+    @torch.inference_mode()
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (N, classes), float32 on the CPU, of images (N, 3, S, S)."""
+        with autocast(self.device, self.protocol.precision):
+            return self.model(images.to(self.device)).float().cpu()
+
+    def timed(self, images: Tensor) -> tuple[Tensor, float]:
+        """The logits of a batch, and the images a second at which they came."""
+        synchronise(self.device)
+        start = time.perf_counter()
+        logits = self.logits(images)
+        return logits, len(images) / (time.perf_counter() - start)
+
+    def costs(self) -> dict[str, Metric]:
+        """Parameters, multiply-adds, and memory of one batch, found on the first one, which also warms up."""
+        images = next(self.batches(0))[1]
+        self._check_classes(self.logits(images))
+        memory = peak_memory(lambda: self.logits(images), self.device)
+        return {
+            "parameters": metric(count_parameters(self.model), "1"),
+            "multiply_adds": metric(multiply_adds(self.model, images.shape[-1]), "1"),
+            "activation_memory": metric(memory.bytes, "bytes"),
+        }
+
+    def evaluate_rest(self, parts: Parts) -> list[float]:
+        """Evaluate what `parts` lacks, and return the images a second of each batch."""
+        rates, tables, written = [], [], time.monotonic()
+        done = tqdm(total=len(self.dataset), initial=parts.rows, desc="evaluating", unit="image")
+        for indices, images in self.batches(parts.rows):
+            logits, rate = self.timed(images)
+            rates.append(rate)
+            tables.append(self._records(indices, logits))
+            done.update(len(indices))
+            if time.monotonic() - written > SECONDS_BETWEEN_PARTS:
+                parts.append(pa.concat_tables(tables))
+                tables, written = [], time.monotonic()
+        if tables:
+            parts.append(pa.concat_tables(tables))
+        done.close()
+        return rates or [self.timed(next(self.batches(0))[1])[1]]
+
+    def _records(self, indices: np.ndarray, logits: Tensor) -> pa.Table:
+        """The records of images `indices` (N,), from their logits (N, classes)."""
+        names = [self.dataset.paths[i] for i in indices]
+        broken = ~torch.isfinite(logits).all(dim=1)
+        if broken.any():
+            raise InputError(f"logits of image '{names[int(broken.nonzero()[0])]}' are not finite; check the weights")
+        targets = torch.from_numpy(self.dataset.targets[indices])
+        order = logits.sort(dim=1, descending=True, stable=True).indices  # (N, classes)
+        probability = logits.softmax(dim=1).gather(1, order[:, :5])
+        columns: dict[str, Any] = {
+            "index": indices,
+            "image": names,
+            "target": targets.numpy(),
+            "predicted": order[:, 0].numpy(),
+            "correct": (order[:, 0] == targets).numpy(),
+            "rank": (order == targets[:, None]).int().argmax(dim=1).numpy() + 1,
+            "loss": cross_entropy(logits.double(), targets, reduction="none").numpy(),
+            "top5": _lists(order[:, :5]),
+            "top5_probability": _lists(probability),
+        }
+        schema = CLASSIFICATION
+        if self.protocol.keep_logits:
+            columns, schema = columns | {"logits": _lists(logits)}, schema.append(LOGITS)
+        return pa.table(columns, schema=schema)
+
+    def _check_classes(self, logits: Tensor) -> None:
+        classes = len(self.dataset.classes)
+        if logits.shape[1] != classes:
+            raise InputError(
+                f"the network has {logits.shape[1]} classes, data set '{self.dataset.name}' {classes}; "
+                f"give a network of {classes} classes"
+            )
+
+
+def _lists(matrix: Tensor) -> pa.ListArray:
+    """The rows of a matrix (N, M) as N lists."""
+    n, m = matrix.shape
+    return pa.ListArray.from_arrays(np.arange(0, n * m + 1, m, dtype=np.int32), matrix.contiguous().flatten().numpy())
+
+
+def _rate(rates: list[float]) -> Metric:
+    """Images a second in the forward passes: the median over batches, between their quartiles."""
+    low, median, high = np.quantile(rates, [0.25, 0.5, 0.75])
+    return metric(float(median), "images/s", low=float(low), high=float(high), n=len(rates))
+
+
+def accuracy_line(result: dict[str, Any]) -> str:
+    """The line that the authors' verify.py ends with."""
+    metrics = result["metrics"]
+    return f"Top1 Acc: {metrics['top1']['value']:.3f} | Top5 Acc: {metrics['top5']['value']:.3f}"

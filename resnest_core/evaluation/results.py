@@ -1,0 +1,42 @@
+"""Result files: metrics with intervals, parameters and provenance, beside the records they were computed from."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resnest_core.files import write_json
+from resnest_core.statistics import mean_interval, wilson
+
+Metric = dict[str, Any]
+
+RESULT = "result.json"
+RECORDS = "records.parquet"
+
+
+def metric(
+    value: float, unit: str, *, low: float | None = None, high: float | None = None, n: int | None = None
+) -> Metric:
+    """One entry of a result's metrics; `low` and `high` bound the 95 % interval, where there is one."""
+    return {"value": value, "low": low, "high": high, "n": n, "unit": unit}
+
+
+def classification_metrics(records: pd.DataFrame) -> dict[str, Metric]:
+    """Top-1 and top-5 accuracy (%, Wilson intervals) and the mean loss (nats, t interval) of classifier records."""
+    n = len(records)
+    top1 = wilson(int(records["correct"].sum()), n)
+    top5 = wilson(int((records["rank"] <= 5).sum()), n)
+    loss = mean_interval(records["loss"].to_numpy(np.float64))
+    return {
+        "top1": metric(top1.value, "%", low=top1.low, high=top1.high, n=n),
+        "top5": metric(top5.value, "%", low=top5.low, high=top5.high, n=n),
+        "loss": metric(loss.value, "nats", low=loss.low, high=loss.high, n=n),
+    }
+
+
+def write_result(out: Path, metrics: dict[str, Metric], parameters: dict[str, Any], provenance: dict[str, Any]) -> dict:
+    """Write `result.json`, the last file of an experiment, and return its content."""
+    result = {"metrics": metrics, "parameters": parameters, "provenance": provenance}
+    write_json(out / RESULT, result)
+    return result

@@ -1,0 +1,60 @@
+"""Every network by name: a table of tasks, and one builder for each."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from resnest_core.errors import unknown
+from resnest_core.models.resnet import ResNet
+from resnest_core.models.variants import CLASSIFIERS
+
+Builder = Callable[..., nn.Module]
+
+TASKS: dict[str, dict[str, Builder]] = {
+    "classification": {name: partial(ResNet, architecture) for name, architecture in CLASSIFIERS.items()},
+}
+
+
+def list_models(task: str | None = None) -> list[str]:
+    """The names that `create_model` takes, of one task or of all."""
+    if task is not None and task not in TASKS:
+        raise unknown("task", task, TASKS)
+    return [name for kind, models in TASKS.items() if task in (None, kind) for name in models]
+
+
+def create_model(
+    name: str, *, num_classes: int | None = None, weights: str | Path | None = None, **options: Any
+) -> nn.Module:
+    """Build the network `name`, in training mode, with random weights unless `weights` are given.
+
+    `num_classes` replaces the number the network was published with. `weights` is "published", for the authors' file
+    of that name, which must have been fetched before, or the path of a file. `options` go to the network's class, as
+    `output_stride`, `dropblock` and `dropout` to `resnet.ResNet`.
+    """
+    model = _builder(name)(num_classes=num_classes, **options)
+    if weights is not None:
+        from resnest_core import checkpoints
+
+        load_weights(model, checkpoints.resolve(weights, name))
+    return model
+
+
+def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) -> None:
+    """Load a file (`.pth`, `.safetensors`, the authors' `.zip`) or a state dict into `model`, strictly.
+
+    Raises InputError, listing missing, unexpected and misshapen keys, and changes nothing, if they do not match.
+    """
+    from resnest_core import checkpoints
+
+    state = source if isinstance(source, Mapping) else checkpoints.read_state_dict(source)
+    checkpoints.load_state_dict(model, state)
+
+
+def _builder(name: str) -> Builder:
+    for models in TASKS.values():
+        if name in models:
+            return models[name]
+    raise unknown("model", name, list_models())
