@@ -1,0 +1,123 @@
+"""One classification experiment, from settings to records: what the notebooks and the command line call."""
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import nn
+
+from resnest_core import checkpoints
+from resnest_core.data import Dataset, open_dataset
+from resnest_core.data.transforms import Preprocessing
+from resnest_core.errors import unknown
+from resnest_core.evaluation.classification import Protocol, evaluate_classifier
+from resnest_core.evaluation.results import RECORDS, Metric, metric
+from resnest_core.models import create_model
+from resnest_core.models.variants import CLASSIFIERS
+from resnest_core.training import CURVES, Recipe, train_classifier
+
+MONITORED_IMAGES = 1000
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Settings of an experiment with one classifier on one data set, and what comes of them.
+
+    `weights` is "published", a file, or empty: then the network is trained here by `recipe`, on the first
+    `train_limit` training images (0: all). `data` is the data directory; empty for what comes with the repository.
+    `limit` takes the first images of the test set (0: all). `crop_size` 0 and `preprocessing` "" stand for those that
+    the checkpoint was published with, or the network's own size and the authors' rule.
+    """
+
+    model: str
+    out: str
+    dataset: str = "fashion_mnist"
+    data: str = ""
+    weights: str = ""
+    limit: int = 0
+    crop_size: int = 0
+    preprocessing: str = ""
+    protocol: Protocol = field(default_factory=Protocol)
+    train_limit: int = 0
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        if self.model not in CLASSIFIERS:
+            raise unknown("classifier", self.model, CLASSIFIERS)
+
+    @cached_property
+    def test_set(self) -> Dataset:
+        return open_dataset(self.dataset, self.data or None, limit=self.limit)
+
+    @cached_property
+    def rule(self) -> Preprocessing:
+        """The preprocessing of test images."""
+        if self.weights == "published":
+            own = Preprocessing(**checkpoints.published(self.model).preprocessing)
+        else:
+            own = Preprocessing(crop_size=CLASSIFIERS[self.model].crop_size)
+        return replace(own, rule=self.preprocessing or own.rule, crop_size=self.crop_size or own.crop_size)
+
+    @cached_property
+    def network(self) -> "Network":
+        """The network with its weights: read, or trained here first."""
+        return self._read() if self.weights else self._train()
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The result of evaluating the network on the test set, written into `out` with its records."""
+        return evaluate_classifier(
+            self.network.model,
+            self.test_set,
+            self.rule,
+            self.out,
+            self.protocol,
+            weights_file=self.network.weights_file,
+            parameters=asdict(self),
+            more_metrics=self.network.metrics,
+        )
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row per test image, of `result`."""
+        return pd.read_parquet(Path(self.out) / RECORDS)
+
+    @property
+    def curves(self) -> pd.DataFrame | None:
+        """The curves of the training, if the network was trained here."""
+        return pd.read_csv(Path(self.out) / CURVES) if not self.weights else None
+
+    def _read(self) -> "Network":
+        path = checkpoints.resolve(self.weights, self.model)
+        model = create_model(self.model, num_classes=len(self.test_set.classes), weights=path)
+        return Network(model, path, {})
+
+    def _train(self) -> "Network":
+        root = self.data or None
+        trained = train_classifier(
+            self.model,
+            open_dataset(self.dataset, root, split="train", limit=self.train_limit),
+            open_dataset(self.dataset, root, limit=min(self.limit or MONITORED_IMAGES, MONITORED_IMAGES)),
+            self.out,
+            self.recipe,
+            preprocessing=self.rule,
+            device=self.protocol.device,
+            workers=self.protocol.workers,
+        )
+        metrics = {
+            "training_seconds": metric(trained.seconds, "s"),
+            "training_images_per_second": metric(trained.images_per_second, "images/s"),
+        }
+        return Network(trained.model, trained.weights_file, metrics)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network with its weights, the file they are in, and what training it took."""
+
+    model: nn.Module
+    weights_file: Path
+    metrics: dict[str, Metric]
+
