@@ -22,7 +22,7 @@ def golden_input(name: str, shape: tuple[int, ...]) -> Tensor:
 
 
 def golden_tensor(key: str, shape: tuple[int, ...]) -> Tensor:
-    """The float32 weight called `key`: scales and variances in [0.5, 1.5), shifts and means near zero, kernels by fan-in."""
+    """The float32 weight `key`: scales and variances in [0.5, 1.5), shifts and means near zero, kernels by fan-in."""
     kind, random = key.rpartition(".")[2], _generator(key)
     if kind == "running_var" or (kind == "weight" and len(shape) == 1):
         values = random.uniform(0.5, 1.5, shape)

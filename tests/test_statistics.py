@@ -67,8 +67,8 @@ class TestWilson:
 
 
 class TestMcNemar:
-    # Fagerland, Lydersen and Laake, "Statistical Analysis of Contingency Tables" (2017), chapter 8: the exact conditional
-    # test and Tango's interval of airway hyper-responsiveness (Bentur 2009) and complete response (Cavo 2012).
+    # Airway hyper-responsiveness (Bentur 2009) and complete response (Cavo 2012): the exact conditional test and
+    # Tango's interval in Fagerland, Lydersen and Laake, "Statistical Analysis of Contingency Tables" (2017), chapter 8.
     @pytest.mark.parametrize(
         ("table", "difference", "low", "high", "p"),
         [
@@ -154,7 +154,8 @@ class TestHolm:
     def test_lies_between_the_raw_values_and_bonferroni(self) -> None:
         raw = np.random.default_rng(0).uniform(size=20) ** 3
         adjusted = np.array(holm(raw.tolist()))
-        assert (raw <= adjusted).all() and (adjusted <= np.minimum(20 * raw, 1) + 1e-15).all()
+        assert (raw <= adjusted).all()
+        assert (adjusted <= np.minimum(20 * raw, 1) + 1e-15).all()
         assert (np.diff(adjusted[raw.argsort()]) >= 0).all()
 
     @pytest.mark.parametrize("bad", [-0.1, 1.1, math.nan])

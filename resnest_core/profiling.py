@@ -1,0 +1,224 @@
+"""What a network costs: parameters, multiply-adds, time and memory. Nothing here needs data or trained weights."""
+
+import copy
+import ctypes
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm.auto import tqdm
+
+from resnest_core.devices import place, synchronise
+from resnest_core.errors import InputError
+from resnest_core.evaluation.results import Metric, metric
+from resnest_core.models import create_model
+from resnest_core.models.resnet import ResNet
+
+COMMON_CROP_SIZE = 224
+RESET_PEAK = Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that a call took at its peak, beyond those held before it, and how that was found."""
+
+    bytes: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Metrics of the efficiency study by name, and the single passes (a row each) that its times come from."""
+
+    metrics: dict[str, Metric]
+    passes: pd.DataFrame
+    memory_method: str
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trainable parameters; running statistics are none."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def multiply_adds(model: nn.Module, crop_size: int) -> int:
+    """Multiply-adds of the convolutions and matrix products for one image of `crop_size`, by torch's own counter.
+
+    Normalisation, activations, pooling and the sums of split attention are left out. The authors' ablation table
+    calls the same quantity FLOPs; its seven figures are 0.01 to 0.04 billion higher, and five of them are met to the
+    digit if each element of a normalisation counts once.
+    """
+    without_storage = {id(tensor): tensor.detach().to("meta") for tensor in [*model.parameters(), *model.buffers()]}
+    shapes_only = copy.deepcopy(model, without_storage).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shapes_only(torch.empty(1, 3, crop_size, crop_size, device="meta"))
+    return counter.get_total_flops() // 2
+
+
+def measure_speed(
+    models: Mapping[str, nn.Module], *, batch_size: int, crop_size: int, rounds: int, device: torch.device | str = "cpu"
+) -> pd.DataFrame:
+    """Seconds of single forward passes: rows of network, batch_size, crop_size, round, seconds.
+
+    Every round takes each network once, to and fro by turns, after a round that is thrown away: whatever else the
+    machine does meets all networks alike, so that ratios within a round hold where seconds do not. Models are
+    switched to evaluation mode and must be on `device`.
+    """
+    if batch_size < 1 or crop_size < 1 or rounds < 1:
+        raise InputError(f"batch size {batch_size}, crop size {crop_size}, {rounds} rounds; each must be 1 or more")
+    images = torch.randn(batch_size, 3, crop_size, crop_size, generator=torch.Generator().manual_seed(0)).to(device)
+    names = list(models)
+    order = [(turn, name) for turn in range(rounds + 1) for name in (names if turn % 2 else reversed(names))]
+    rows = []
+    for turn, name in tqdm(order, desc=f"timing, batch {batch_size}", unit="pass"):
+        seconds = _seconds(models[name].eval(), images)
+        rows.append((name, batch_size, crop_size, turn, seconds))
+    passes = pd.DataFrame(rows, columns=["network", "batch_size", "crop_size", "round", "seconds"])
+    return passes[passes["round"] > 0].reset_index(drop=True)
+
+
+def forward_memory(model: nn.Module, images: Tensor) -> Memory:
+    """What one forward pass of `images` (N, 3, H, W) takes at its peak beyond weights and images, without gradients."""
+    model.eval()
+
+    @torch.inference_mode()
+    def forward() -> None:
+        model(images)
+
+    return peak_memory(forward, images.device)
+
+
+def peak_memory(call: Callable[[], object], device: torch.device | str = "cpu") -> Memory:
+    """Memory of `call` at its peak, beyond what was held before it. A first call also pays for setting kernels up.
+
+    On a GPU that of torch's allocator. On Linux the resident size, whose high-water mark the kernel lets a process
+    reset; elsewhere it cannot be reset, so that an earlier and higher peak is counted, which the method says.
+    """
+    if torch.device(device).type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        return Memory(torch.cuda.max_memory_allocated(device) - before, "peak of the CUDA allocator")
+    with _returning_freed_memory():
+        before = psutil.Process().memory_info().rss
+        exact = _reset_peak()
+        call()
+        method = "peak resident size" if exact else "highest resident size since the process began"
+        return Memory(max(_high_water() - before, 0), method)
+
+
+def process_peak_memory() -> int:
+    """Highest resident size of this process in bytes since it began, whatever `peak_memory` has reset."""
+    return max(_high_water(), _highest_before_reset)
+
+
+def efficiency_table(
+    networks: Sequence[str],
+    *,
+    batch_size: int = 4,
+    rounds: int = 5,
+    crop_size: int = COMMON_CROP_SIZE,
+    device: torch.device | str = "cpu",
+) -> Efficiency:
+    """Cost of each of the `networks`, with random weights, as metrics called NETWORK.METRIC.
+
+    parameters; crop_size, the network's own, in pixels; multiply_adds at that size and multiply_adds_224; and, all at
+    `crop_size`: images_per_second in batches of `batch_size`, latency (seconds a batch of one), both medians with
+    quartiles over `rounds`, and memory (bytes at the peak of a forward pass of `batch_size`, beyond the weights).
+    All the networks are held at once, 2.1 GB for the full-size ones, so that rounds can take them by turns.
+    """
+    models = {
+        name: place(create_model(name), torch.device(device))
+        for name in tqdm(networks, desc="building", unit="network")
+    }
+    single = measure_speed(models, batch_size=1, crop_size=crop_size, rounds=rounds, device=device)
+    batched = measure_speed(models, batch_size=batch_size, crop_size=crop_size, rounds=rounds, device=device)
+    images = torch.randn(batch_size, 3, crop_size, crop_size, device=device)
+    metrics, methods = {}, set()
+    for name, model in models.items():
+        memory = forward_memory(model, images)
+        methods.add(memory.method)
+        metrics[f"{name}.memory"] = metric(memory.bytes, "bytes")
+        metrics |= _counts(name, model)
+        seconds = single.loc[single["network"] == name, "seconds"]
+        metrics[f"{name}.latency"] = _quartiles(seconds, "s")
+        seconds = batched.loc[batched["network"] == name, "seconds"]
+        metrics[f"{name}.images_per_second"] = _quartiles(batch_size / seconds, "images/s")
+    return Efficiency(metrics, pd.concat([single, batched], ignore_index=True), ", ".join(sorted(methods)))
+
+
+def _counts(name: str, model: nn.Module) -> dict[str, Metric]:
+    own = cast(ResNet, model).architecture.crop_size
+    return {
+        f"{name}.parameters": metric(count_parameters(model), "1"),
+        f"{name}.crop_size": metric(own, "pixels"),
+        f"{name}.multiply_adds": metric(multiply_adds(model, own), "1"),
+        f"{name}.multiply_adds_224": metric(multiply_adds(model, COMMON_CROP_SIZE), "1"),
+    }
+
+
+def _quartiles(values: "pd.Series[float]", unit: str) -> Metric:
+    low, median, high = values.quantile([0.25, 0.5, 0.75])
+    return metric(float(median), unit, low=float(low), high=float(high), n=len(values))
+
+
+@torch.inference_mode()
+def _seconds(model: nn.Module, images: Tensor) -> float:
+    synchronise(images.device)
+    start = time.perf_counter()
+    model(images)
+    synchronise(images.device)
+    return time.perf_counter() - start
+
+
+_highest_before_reset = 0
+
+
+def _reset_peak() -> bool:
+    """Set the high-water mark of the resident size to its present value, where the kernel has that (proc(5))."""
+    global _highest_before_reset
+    _highest_before_reset = process_peak_memory()
+    try:
+        RESET_PEAK.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _high_water() -> int:
+    """High-water mark of the resident size in bytes."""
+    if STATUS.exists():
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+@contextmanager
+def _returning_freed_memory() -> Iterator[None]:
+    """Have the C library return each freed tensor to the kernel at once, where it can be told to (mallopt(3)).
+
+    Left alone, it keeps freed memory and fragments it: the same pass then seems to take from nothing to twice as much.
+    """
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "mallopt"):
+        yield
+        return
+    library.mallopt(MMAP_THRESHOLD, 2**16)
+    library.malloc_trim(0)
+    try:
+        yield
+    finally:  # to where its own adaptation ends after a few large tensors
+        library.mallopt(MMAP_THRESHOLD, 2**25)
+        library.mallopt(TRIM_THRESHOLD, 2**26)
