@@ -1,0 +1,78 @@
+"""The arguments of ./run_all.sh; standard library only, since they are read before anything is installed."""
+
+import argparse
+import os
+import re
+from pathlib import Path
+from typing import NoReturn
+
+from resnest_core.errors import InputError, unknown
+from resnest_core.study.layout import ROOT, Layout
+
+USAGE = """./run_all.sh [--profile NAME] [--only STUDY] [--data DIR] [--jobs N] [--force] [--allow-missing] [--list]
+       ./run_all.sh test"""
+DESCRIPTION = """Run the study of a profile and write its article to build/PROFILE/article.html and article.pdf.
+What is up to date is not run again; an interrupted run goes on where it was.
+`test` checks the code and the notebooks and runs the tests."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line that lists the valid flags."""
+
+    def error(self, message: str) -> NoReturn:
+        valid = f"; valid: {', '.join(flags())}" if "unrecognized" in message else ""
+        raise InputError(message + valid)
+
+
+def flags() -> list[str]:
+    """Every flag and command of ./run_all.sh."""
+    return [*re.findall(r"--[a-z-]+", USAGE), "--help", "test"]
+
+
+def parser() -> Parser:
+    result = Parser(usage=USAGE, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter,
+                    allow_abbrev=False)  # fmt: skip
+    add = result.add_argument
+    add("command", nargs="?", choices=["test"], help="check the code and run the tests")
+    add("--profile", metavar="NAME", default="default", help=f"one of {', '.join(profiles())} (default: default)")
+    add("--only", metavar="STUDY", help="run this study and what it needs")
+    add("--data", metavar="DIR", type=_directory, help="where the data set lies (default: the embedded one)")
+    add("--jobs", metavar="N", type=_positive, default=_cores(), help="experiments at a time (default: one a core)")
+    add("--force", action="store_true", help="run what is up to date as well, from the beginning")
+    add("--allow-missing", action="store_true", help="leave out what lacks its data or weights, and run the rest")
+    add("--list", action="store_true", help="only say what would run, and why")
+    return result
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The checked `arguments`.
+
+    Raises: InputError, a line, for an unknown flag, command or profile, or a value that will not do.
+    """
+    options = parser().parse_args(arguments)
+    if options.command and len(arguments) > 1:
+        raise InputError(f"'{options.command}' takes no flags, but got {' '.join(arguments)}")
+    if options.profile not in profiles():
+        raise unknown("profile", options.profile, profiles())
+    return options
+
+
+def profiles() -> list[str]:
+    return Layout("", ROOT).stored_in("profiles", ".yaml")
+
+
+def _directory(value: str) -> Path:
+    if not Path(value).is_dir():
+        raise argparse.ArgumentTypeError(f"'{value}' is not a directory; give the one that holds the data set")
+    return Path(value).absolute()
+
+
+def _positive(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"'{value}' is not a number of jobs; give 1 or more")
+    return int(value)
+
+
+def _cores() -> int:
+    """The cores that this process may use, which in a container can be fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

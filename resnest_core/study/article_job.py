@@ -1,0 +1,41 @@
+"""The last job: the article of a profile. `python -m resnest_core.study.article_job PLANFILE`."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from resnest_core.files import write_json
+from resnest_core.study.events import tell
+from resnest_core.study.layout import Layout
+from resnest_core.study.processes import die_with_parent
+from resnest_core.study.state import results
+
+
+def main(plan_file: str) -> int:
+    die_with_parent()
+    path = Path(plan_file).resolve()
+    layout = Layout(path.parents[1].name)
+    plan = json.loads(path.read_text(encoding="utf-8"))
+    state = {"wanted": plan["wanted"], "results": results(layout, plan["reported"])}
+    started = time.monotonic()
+    tell(layout, "started", "article")
+    log = layout.build / "article.log"
+    command = [sys.executable, "-P", "-m", "resnest_core.article", str(layout.build)]
+    with log.open("w") as file:
+        status = subprocess.run(
+            command, cwd=layout.root, stdout=file, stderr=file, preexec_fn=die_with_parent
+        ).returncode
+    if status:
+        last = (log.read_text(errors="replace").strip().splitlines() or [f"status {status}"])[-1]
+        tell(layout, "failed", "article", line=f"article: {last} (log: {layout.relative(log)})")
+        return 1
+    seconds = time.monotonic() - started
+    write_json(layout.state_file("article"), {**state, "finished": {"seconds": seconds}})
+    tell(layout, "finished", "article", seconds=seconds, top1=None)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

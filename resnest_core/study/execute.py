@@ -1,0 +1,138 @@
+"""The job of one experiment: papermill runs its notebook. `python -m resnest_core.study.execute PLANFILE THREADS`."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from resnest_core.files import sha256, write_json
+from resnest_core.study.events import tell
+from resnest_core.study.layout import ROOT, Layout
+from resnest_core.study.processes import die_with_parent
+from resnest_core.study.state import State, can_go_on, files, read_state, results
+
+START = 300  # seconds that a kernel may take to start, on a busy machine
+
+
+def main(plan_file: str, threads: str) -> int:
+    die_with_parent()
+    path = Path(plan_file).resolve()
+    layout = Layout(path.parents[2].name)
+    job = json.loads(path.read_text(encoding="utf-8"))
+    key, started = job["key"], time.monotonic()
+    tell(layout, "started", key)
+    try:
+        state = prepare(layout, job)
+        run_notebook(layout, job, int(threads))
+        result = read_result(layout, key)
+    except Exception as error:
+        logging.getLogger(__name__).exception("%s failed", key)
+        notebook = layout.relative(layout.out(key) / "notebook.ipynb")
+        tell(layout, "failed", key, line=f"{key}: {describe(error, layout, job)} (executed notebook: {notebook})")
+        return 1
+    seconds = time.monotonic() - started
+    finished = {"result": sha256(layout.result(key)), "files": files(layout.out(key)), "seconds": seconds}
+    write_json(layout.state_file(key), {**state, "finished": finished})
+    tell(layout, "finished", key, seconds=seconds, top1=result["metrics"].get("top1", {}).get("value"))
+    return 0
+
+
+def prepare(layout: Layout, job: dict[str, Any]) -> State:
+    """Make the experiment's directory ready: as a killed run of the same plan left it, or else empty."""
+    key, out = job["key"], layout.out(job["key"])
+    state = {"wanted": job["wanted"], "results": results(layout, job["needs"]), "finished": None}
+    if not can_go_on(read_state(layout.state_file(key)), state["wanted"], state["results"]):
+        layout.state_file(key).unlink(missing_ok=True)  # first: half a directory must not look like one to go on with
+        if out.exists():
+            shutil.rmtree(out)
+        out.mkdir(parents=True)
+        write_json(layout.state_file(key), state)
+    log = os.open(out / "log.txt", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    return state
+
+
+def run_notebook(layout: Layout, job: dict[str, Any], threads: int) -> None:
+    """Execute the notebook in a kernel of its own, in the root of the repository; raises what papermill raises."""
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema's format of IRIs: 3 s to import
+    import papermill
+    from traitlets.config import Config
+
+    with kernel_environment(threads) as sockets:
+        # Of the kernel's transports only ipc is out of reach for other users; a socket's path has at most 107 bytes.
+        transport = {"transport": "ipc", "ip": f"{sockets}/kernel"} if len(sockets) < 90 else {}
+        papermill.execute_notebook(
+            layout.root / job["notebook"],
+            layout.out(job["key"]) / "notebook.ipynb",
+            parameters=job["parameters"],
+            kernel_name="python3",
+            language="python",
+            cwd=layout.root,
+            progress_bar=False,
+            start_timeout=START,
+            execution_timeout=job["timeout"],
+            config=Config({"KernelManager": transport}),
+        )
+
+
+@contextmanager
+def kernel_environment(threads: int) -> Iterator[str]:
+    """Set what a kernel inherits; yield a directory for its connection and history, which no other kernel shares."""
+    with tempfile.TemporaryDirectory(prefix="resnest-") as own:
+        os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
+        os.environ |= {"JUPYTER_RUNTIME_DIR": own, "IPYTHONDIR": own, "JUPYTER_PREFER_ENV_PATH": "1"}
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        yield own
+
+
+def read_result(layout: Layout, key: str) -> dict[str, Any]:
+    """The experiment's result.json, which must be there."""
+    try:
+        return dict(json.loads(layout.result(key).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RuntimeError("the notebook ended without a result.json") from None
+
+
+def describe(error: Exception, layout: Layout, job: dict[str, Any]) -> str:
+    """An error of a job in a line: the cell, the error's name, its message."""
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill import PapermillExecutionError
+
+    match error:
+        case PapermillExecutionError():
+            cell, name, message = error.exec_count, error.ename, error.evalue
+        case DeadKernelError():
+            cell, name = last_cell(layout, job), "DeadKernelError"
+            message = "its kernel was killed, as the system does when memory runs out (then give fewer --jobs)"
+        case CellTimeoutError():
+            cell, name, message = last_cell(layout, job), "CellTimeoutError", f"longer than {job['timeout']} s"
+        case _:
+            cell, name, message = last_cell(layout, job), type(error).__name__, str(error)
+    return f"cell {cell}: {name}: {' '.join(message.split())}"
+
+
+def last_cell(layout: Layout, job: dict[str, Any]) -> int:
+    """Number of the last code cell that was begun, as JupyterLab counts them; 0 if none was."""
+    try:
+        cells = json.loads((layout.out(job["key"]) / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    except (FileNotFoundError, ValueError):
+        return 0
+    begun = [
+        cell["metadata"].get("papermill", {}).get("status") != "pending"
+        for cell in cells
+        if cell["cell_type"] == "code"
+    ]
+    return sum(begun)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*sys.argv[1:]))

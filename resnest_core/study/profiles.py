@@ -1,0 +1,145 @@
+"""Profiles: which experiments a run has, and with which parameters (`profiles/*.yaml`)."""
+
+import itertools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic_core import ErrorDetails
+
+from resnest_core.errors import InputError
+
+Parameters = dict[str, Any]
+NAME = r"^[A-Za-z0-9][\w.-]*$"
+
+
+class Entry(BaseModel):
+    """One line of a study's list: an experiment for every point of `grid`; the texts may use {the grid's keys}."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    name: str
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = {}
+    parameters: Parameters = {}
+    same_as: str | None = None
+    weights_from: str | None = None
+
+
+class Study(BaseModel):
+    """The experiments that share notebooks/STUDY.ipynb; `timeout` is in seconds and holds for each cell."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    parameters: Parameters = {}
+    threads: PositiveInt | Literal["all"] = 1
+    timeout: PositiveInt | None = None
+    experiments: Annotated[list[Entry], Field(min_length=1)]
+
+
+class Profile(BaseModel):
+    """The content of a profile file; its `parameters` go to those notebooks that have them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    description: str
+    parameters: Parameters = {}
+    studies: Annotated[dict[Annotated[str, Field(pattern=NAME)], Study], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of a notebook, or an alias: `same_as` is then the key "STUDY/EXPERIMENT" whose result it shares."""
+
+    study: str
+    name: str
+    parameters: Parameters
+    same_as: str | None = None
+    weights_from: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.study}/{self.name}"
+
+    @property
+    def needs(self) -> list[str]:
+        return [self.weights_from] if self.weights_from else []
+
+
+def load_profile(path: Path) -> Profile:
+    """Read a profile.
+
+    Raises: InputError, a line, naming the file, the key, what is wrong and what is valid.
+    """
+    try:
+        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise InputError(f"profile {path.name}: {_describe(error.errors()[0])}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"profile {path.name} is not YAML: {' '.join(str(error).split())}") from None
+
+
+def experiments(profile: Profile) -> dict[str, Experiment]:
+    """The experiments of a profile by key, in the order of the file.
+
+    Raises: InputError for a name that is no file name or stands twice, and for a reference that leads nowhere or
+    in a circle.
+    """
+    listed = [
+        _experiment(study, profile.studies[study], entry, point)
+        for study in profile.studies
+        for entry in profile.studies[study].experiments
+        for point in _points(entry)
+    ]
+    result = {experiment.key: experiment for experiment in listed}
+    if len(result) < len(listed):
+        twice = next(experiment.key for experiment in listed if result[experiment.key] is not experiment)
+        raise InputError(f"experiment '{twice}' stands twice in the profile; put the keys of its grid into its name")
+    for experiment in listed:
+        _check_references(experiment, result)
+    return result
+
+
+def _points(entry: Entry) -> list[Parameters]:
+    return [dict(zip(entry.grid, values, strict=True)) for values in itertools.product(*entry.grid.values())]
+
+
+def _experiment(study: str, settings: Study, entry: Entry, point: Parameters) -> Experiment:
+    where = f"experiment '{study}/{entry.name}'"
+    if both := point.keys() & entry.parameters.keys():
+        raise InputError(f"{where} has '{sorted(both)[0]}' in its grid and in its parameters; keep one")
+    texts = {text: _fill(getattr(entry, text), point, where) for text in ("name", "same_as", "weights_from")}
+    return Experiment(study=study, parameters={**settings.parameters, **entry.parameters, **point}, **texts)
+
+
+def _fill(template: str | None, point: Parameters, where: str) -> Any:
+    try:
+        return template and template.format_map(point)
+    except (KeyError, ValueError, IndexError) as error:
+        keys = ", ".join(point) or "none"
+        raise InputError(f"{where}: '{template}' cannot be filled in ({error}); its grid has: {keys}") from None
+
+
+def _check_references(experiment: Experiment, known: dict[str, Experiment]) -> None:
+    key = experiment.key
+    if not re.match(NAME, experiment.name):
+        raise InputError(f"experiment '{key}' cannot name a directory; use letters, digits, '_', '-' and '.'")
+    if experiment.same_as and experiment.weights_from:
+        raise InputError(f"experiment '{key}' has same_as and weights_from; an alias runs nothing, keep one")
+    for kind, target in (("same_as", experiment.same_as), ("weights_from", experiment.weights_from)):
+        if target is not None and (target not in known or known[target].same_as or target == key):
+            raise InputError(f"experiment '{key}': {kind} '{target}' is no experiment of this profile that runs")
+    seen = [key]
+    while source := known[seen[-1]].weights_from:
+        if source in seen:
+            raise InputError(f"experiment '{key}' needs its own weights: {' <- '.join([*seen, source])}")
+        seen.append(source)
+
+
+def _describe(error: ErrorDetails) -> str:
+    """A validation error in a line; the models tell which keys are valid where the error lies."""
+    location = [str(part) for part in error["loc"] if part != "[key]"]
+    where = ".".join(location) or "the file"
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['msg'].lower()}, but it is {error['input']!r}"
+    models: dict[int, type[BaseModel]] = {1: Profile, 3: Study, 5: Entry}
+    return f"{where}: unknown key '{location[-1]}'; valid: {', '.join(models[len(location)].model_fields)}"

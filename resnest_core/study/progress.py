@@ -1,0 +1,82 @@
+"""What the terminal shows of a run: a line as an experiment starts, one as it ends, and how it all ended."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any, TextIO
+
+from resnest_core.study.plan import Plan
+
+
+class Progress:
+    """Turns the events of a run into lines and keeps count."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.total = len(plan.to_run)
+        self.started: set[str] = set()
+        self.ended: dict[str, bool] = {}  # key -> whether it went well
+
+    def announce(self, jobs: int) -> None:
+        article = " and the article" if self.plan.article_reason else ""
+        what = f"{self.total} of {len(self.plan.steps)} experiments{article}"
+        say(f"profile {self.plan.layout.profile}: {what} on {jobs} cores")
+
+    def report(self, events: Iterable[dict[str, Any]]) -> None:
+        for event in events:
+            key = event["key"]
+            if event["kind"] == "started":
+                self.started.add(key)
+                say(f"{self._count()} {key} started")
+                continue
+            self.ended[key] = event["kind"] == "finished"
+            if event["kind"] == "failed":
+                say(event["line"], sys.stderr)
+            else:
+                top1 = "" if event["top1"] is None else f", top-1 {event['top1']:.2f} %"
+                say(f"{self._count()} {key} finished in {event['seconds']:.0f} s{top1}")
+
+    def conclude(self, status: int = 0) -> int:
+        """Print how the run ended, with Snakemake's exit `status`; returns the status of the whole: 0, or 1."""
+        layout = self.plan.layout
+        for key in sorted(self.started - self.ended.keys()):
+            say(
+                f"{key}: its process was killed before it ended (log: {layout.relative(layout.out(key))}/log.txt)",
+                sys.stderr,
+            )
+        failed = [key for key in self.started if not self.ended.get(key)]
+        articles = " and ".join(layout.relative(path) for path in layout.articles)
+        if not failed and status == 0:
+            say(self._all_well(articles))
+            return 0
+        if not failed:
+            say(
+                f"Snakemake ended with status {status} (log: {layout.relative(layout.build / 'snakemake.log')})",
+                sys.stderr,
+            )
+        well = sum(key in self.plan.steps for key, good in self.ended.items() if good)
+        undone = self.total - well - len([key for key in failed if key in self.plan.steps])
+        say(
+            f"{well} finished, {len(failed)} failed, {undone} not run; the article was not made. Run again to go on.",
+            sys.stderr,
+        )
+        return 1
+
+    def _count(self) -> str:
+        done = sum(key in self.plan.steps for key in self.ended)
+        return f"[{done:{len(str(self.total))}}/{self.total}]"
+
+    def _all_well(self, articles: str) -> str:
+        plan = self.plan
+        covered = (
+            f"{len(plan.selected & plan.steps.keys())} experiments of profile {plan.layout.profile} are up to date"
+        )
+        if missing := [key for key, step in plan.steps.items() if key in plan.selected and step.missing]:
+            covered += f", but for {len(missing)} that lack something"
+        if plan.left_out:
+            others = f"{len(plan.left_out)} others: ./run_all.sh --profile {plan.layout.profile}"
+            return f"{covered}; the article waits for {others}"
+        return f"{covered}; the article: {articles}"
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    print(line, file=stream or sys.stdout, flush=True)

@@ -1,0 +1,106 @@
+"""A run: plan, check, hand over to Snakemake, end tidily."""
+
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import NoReturn
+
+from resnest_core.errors import InputError
+from resnest_core.files import output_directory
+from resnest_core.study import preflight
+from resnest_core.study.events import Listener
+from resnest_core.study.layout import Layout
+from resnest_core.study.plan import Plan, make_plan, write_plan
+from resnest_core.study.processes import MARK, die_with_parent, end_leftovers, sole_run
+from resnest_core.study.progress import Progress
+
+INTERRUPTED = 130
+
+
+def run(layout: Layout, options: argparse.Namespace) -> int:
+    """Carry out ./run_all.sh with checked `options`; returns the exit status: 0, or 1 if something failed.
+
+    Raises: InputError, before any work, for what is wrong with the profile, and if something that it needs is missing.
+    """
+    if options.list:
+        show(planned(layout, options), options.allow_missing)
+        return 0
+    output_directory(layout.build)
+    with sole_run(layout.build):
+        end_leftovers(layout.build)
+        plan = planned(layout, options)
+        found = preflight.missing(plan)
+        preflight.check_space(plan)
+        if found and not options.allow_missing:
+            print(preflight.listed(found), file=sys.stderr)
+            raise InputError(f"{len(found)} needed thing(s) missing, see above; --allow-missing runs the rest")
+        plan = plan.without(preflight.reasons(found))
+        write_plan(plan)
+        return carry_out(plan, options.jobs)
+
+
+def planned(layout: Layout, options: argparse.Namespace) -> Plan:
+    return make_plan(layout, only=options.only, data=options.data, force=options.force)
+
+
+def show(plan: Plan, allow_missing: bool) -> None:
+    """Print each experiment and whether it will run, and why; then what is missing for that."""
+    found = preflight.missing(plan)
+    plan = plan.without(preflight.reasons(found)) if allow_missing else plan
+    shown = [experiment for key, experiment in plan.experiments.items() if key in plan.selected]
+    width = max(len(experiment.key) for experiment in shown)
+    for experiment in shown:
+        status = f"same as {experiment.same_as}" if experiment.same_as else plan.steps[experiment.key].status
+        print(f"{experiment.key:{width}}  {status}")
+    print(f"{'article':{width}}  {plan.article_status}")
+    if found:
+        print(preflight.listed(found))
+
+
+def carry_out(plan: Plan, jobs: int) -> int:
+    """Run what the written `plan` says, `jobs` experiments at a time; returns the exit status."""
+    progress = Progress(plan)
+    if not plan.to_run and not plan.article_reason:
+        return progress.conclude()
+    progress.announce(jobs)
+    listener = Listener(plan.layout)
+    signal.signal(signal.SIGTERM, _interrupt)
+    process = start_snakemake(plan.layout, jobs)
+    try:
+        while process.poll() is None:
+            progress.report(listener.new())
+            time.sleep(0.2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    finally:
+        process.kill()
+        process.wait()
+        end_leftovers(plan.layout.build)
+    progress.report(listener.new())
+    return progress.conclude(process.returncode)
+
+
+def start_snakemake(layout: Layout, jobs: int) -> subprocess.Popen[bytes]:
+    """Start Snakemake on the plan; it remembers nothing between runs, since the plan decides what is up to date."""
+    shutil.rmtree(layout.build / ".snakemake", ignore_errors=True)
+    flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", "--cores", str(jobs)]
+    where = ["--snakefile", str(layout.root / "workflow" / "Snakefile"), "--directory", str(layout.build)]
+    with (layout.build / "snakemake.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "snakemake", *where, *flags],
+            env={**os.environ, "PYTHONPATH": str(layout.root), MARK: str(layout.build)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C is for the runner, which ends the rest
+            preexec_fn=die_with_parent,
+        )
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
