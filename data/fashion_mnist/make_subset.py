@@ -2,8 +2,8 @@
 
     python data/fashion_mnist/make_subset.py /usr/share/datasets/fashion-mnist data/fashion_mnist
 
-Writes the whole test set as it is, the first 20,000 of a shuffled, class-balanced list of the training set (classes take
-turns, so that any beginning of the list is balanced too) with the list itself, and SHA256SUMS.
+Writes the whole test set as it is, the first 20,000 of a shuffled, class-balanced list of the training set (classes
+take turns, so that any beginning of the list is balanced too) with the list itself, and SHA256SUMS.
 """
 
 import gzip

@@ -28,9 +28,9 @@ DATASETS = tuple(_ENTRIES)
 def open_dataset(name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0) -> Dataset:
     """Open one of `DATASETS` and print its source in one line.
 
-    `split` is "test" (ImageNet's validation set) or "train". `limit` takes the first images of a list in which classes take
-    turns; 0, or a limit not below n, takes all in their own order. Raises InputError for an unknown name or split, a
-    negative limit, and a directory that is missing, empty or without the data set.
+    `split` is "test" (ImageNet's validation set) or "train". `limit` takes the first images of a list in which classes
+    take turns; 0, or a limit not below n, takes all in their own order. Raises InputError for an unknown name or split,
+    a negative limit, and a directory that is missing, empty or without the data set.
     """
     dataset = _entry(name).open(root, split, limit)
     print(f"data: {dataset.source}", flush=True)

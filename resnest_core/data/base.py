@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from resnest_core.errors import InputError, unknown
 
 SPLITS = ("test", "train")
+# What Pillow raises on bad files, depending on their format.
+_UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 
 
 class Dataset(Protocol):
-    """Images with one class each; `targets[i]` indexes `classes`, `paths[i]` names image i relative to the data directory."""
+    """Images with one class each: `targets[i]` indexes `classes`, `paths[i]` is relative to the data directory."""
 
     @property
     def name(self) -> str: ...
@@ -39,19 +41,24 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found: `problems` bar an evaluation; a set that is not `complete` is a smaller one than the published."""
+    """What `check` found: `lacking` is what the published set has besides ("" if nothing), `problems` what is wrong."""
 
     name: str
     source: str
     n: int
     classes: int
-    complete: bool
+    lacking: str = ""
     problems: list[str] = field(default_factory=list)
 
+    @property
+    def complete(self) -> bool:
+        """Whether every image of the published set is there."""
+        return not self.lacking
+
     def __str__(self) -> str:
-        state = "complete" if self.complete else "a smaller set than the published one"
-        count = f"{len(self.problems)} problem(s)" if self.problems else "no problem"
-        head = f"{self.name}: {self.n:,} images of {self.classes:,} classes, {state}, {count} ({self.source})"
+        state = f"a part of the set ({self.lacking})" if self.lacking else "complete"
+        count = f"{len(self.problems):,} problem(s)" if self.problems else "no problem"
+        head = f"{self.name}: {self.n:,} images of {self.classes:,} classes, {state}, {count}"
         return "\n".join([head, *(f"- {problem}" for problem in self.problems)])
 
 
@@ -82,7 +89,7 @@ def balanced_order(targets: np.ndarray) -> np.ndarray:
 
 
 def select(targets: np.ndarray, limit: int) -> np.ndarray:
-    """Indices of the first `limit` images in `balanced_order`; of all, in their own order, if limit is 0 or not below n."""
+    """Indices of the first `limit` images in `balanced_order`; all in their own order if limit is 0 or not below n."""
     if limit == 0 or limit >= len(targets):
         return np.arange(len(targets))
     return balanced_order(targets)[:limit]
@@ -93,7 +100,7 @@ def read_image(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"image '{path}' cannot be read ({_reason(path, error)}); valid: a whole image file") from None
 
 
@@ -101,10 +108,10 @@ def image_problem(path: Path) -> str | None:
     """Why the image file cannot be decoded to its end, or None."""
     try:
         with Image.open(path) as image:
-            # An eighth of the size: JPEG data are still read to the end, at a third of the time.
-            image.draft("RGB", (image.width // 8, image.height // 8))
+            # An eighth of the size: JPEG data are still read to the end, in half the time.
+            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
             image.load()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except _UNREADABLE as error:
         return _reason(path, error)
     return None
 
@@ -114,4 +121,4 @@ def _reason(path: Path, error: Exception) -> str:
         return "the file is missing"
     if path.stat().st_size == 0:
         return "the file is empty"
-    return "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+    return "not an image" if isinstance(error, UnidentifiedImageError) else str(error)

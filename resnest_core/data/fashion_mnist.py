@@ -1,6 +1,6 @@
 """Fashion-MNIST (Xiao, Rasul and Vollgraf, arXiv:1708.07747): the data set that comes with the repository.
 
-The whole test set and 20,000 training images are embedded in `data/fashion_mnist`; its README says how they were chosen.
+The whole test set and 20,000 training images are embedded in `data/fashion_mnist`, whose README says how it was made.
 """
 
 import gzip
@@ -38,7 +38,7 @@ _DTYPES = {0x08: ">u1", 0x0C: ">i4"}
 
 @dataclass(frozen=True)
 class FashionMNIST:
-    """A selection of one split: images (n, 28, 28) uint8, targets (n,) int64, their places (n,) in the published split."""
+    """Some of one split: images (n, 28, 28) uint8, targets (n,) int64, their places (n,) in the published split."""
 
     split: str
     images: np.ndarray
@@ -81,7 +81,7 @@ def open_split(root: str | Path | None, split: str, limit: int) -> FashionMNIST:
     if limit > EMBEDDED_TRAIN:
         raise InputError(
             f"limit {limit} needs the full training set, and only {EMBEDDED_TRAIN} images are embedded; install "
-            "Debian's package dataset-fashion-mnist, give a data directory with the original files, or take a lower limit"
+            "Debian's package dataset-fashion-mnist, give a data directory with the original files, or lower the limit"
         )
     return _open_embedded_train(root, limit)
 
@@ -90,7 +90,9 @@ def check(root: str | Path | None, split: str) -> Report:
     """Read all files that the split can come from; a digest that is not the known one raises InputError."""
     data = open_split(root, split, 0)
     open_split(root, split, EMBEDDED_TRAIN)
-    return Report(data.name, data.source, len(data), len(np.unique(data.targets)), len(data) == FULL_SIZE[split])
+    absent = FULL_SIZE[split] - len(data)
+    lacking = f"{absent:,} of {FULL_SIZE[split]:,} images are missing" if absent else ""
+    return Report(data.name, data.source, len(data), len(np.unique(data.targets)), lacking)
 
 
 def _open_test(root: Path | None, limit: int) -> FashionMNIST:
@@ -126,7 +128,7 @@ def _embedded_places(root: Path | None) -> list[Path]:
 
 
 def _full_places(root: Path | None) -> list[Path]:
-    """Where the original files may lie: under `root` as Zalando, Debian or torchvision name the folder, then Debian's."""
+    """Where the original files may lie: `root`, its folders as Debian or torchvision name them, and Debian's own."""
     folders = (".", "fashion_mnist", "fashion-mnist", "FashionMNIST/raw")
     return [*([root / folder for folder in folders] if root else []), SYSTEM]
 

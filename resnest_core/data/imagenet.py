@@ -1,8 +1,8 @@
 """Folders of images: ImageNet's validation set in its three usual layouts, and class folders of one's own.
 
 1. Class folders: `val/n01440764/*.JPEG`, as torchvision wants them.
-2. Flat: `ILSVRC2012_val_00000001.JPEG` and so on, with the development kit's `ILSVRC2012_validation_ground_truth.txt` (one
-   ID a line) and its `meta.mat`, or `map_clsloc.txt` of later kits, which says which synset an ID means.
+2. Flat: `ILSVRC2012_val_00000001.JPEG` and so on, with the development kit's `ILSVRC2012_validation_ground_truth.txt`
+   (one ID a line) and its `meta.mat`, or `map_clsloc.txt` of later kits, which says which synset an ID means.
 3. Kaggle's: `ILSVRC/Data/CLS-LOC/val/*.JPEG` with `LOC_val_solution.csv`.
 
 A class index is the place of its synset among the sorted 1,000, as for the published weights; in a smaller tree too.
@@ -31,11 +31,12 @@ _FOLDERS = {
     "train": ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train"),
 }
 _OWN_FOLDERS = {"test": ("test", "val", "validation", "."), "train": ("train",)}
+_SPLIT_NAMES = {"test", "train", "val", "validation"}
 
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files under `root`; `problems` are those that opening it showed, `complete` says that none of all is absent."""
+    """Image files in `root`; `lacking` is what the whole set has besides ("" if nothing), `problems` what is wrong."""
 
     name: str
     root: Path
@@ -43,17 +44,16 @@ class ImageFiles:
     paths: list[str]
     targets: np.ndarray
     layout: str
-    complete: bool = True
+    available: int
+    lacking: str = ""
     problems: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
-        """Counts, layout and place, and the first problem."""
-        present = len(np.unique(self.targets))
-        counts = f"{self.name}: {len(self):,} images of {present:,} classes"
-        state = "" if self.complete else " (a part of the set)"
-        problems = f"; {self.problems[0]}" if self.problems else ""
-        return f"{counts}{state}, {self.layout} in {self.root}{problems}"
+        """Counts, layout, place, and what is lacking or wrong."""
+        counts = f"{len(self):,} of {self.available:,} images, {len(np.unique(self.targets)):,} classes"
+        remarks = "".join(f"; {remark}" for remark in (self.lacking, *self.problems[:1]) if remark)
+        return f"{self.name}: {counts}, {self.layout} in {self.root}{remarks}"
 
     @cached_property
     def digest(self) -> str:
@@ -82,23 +82,24 @@ def open_imagenet(root: str | Path | None, split: str, limit: int) -> ImageFiles
     base = _directory("imagenet", root, split, limit)
     for folder in _existing(base, _FOLDERS[split]):
         if names := [name for name in _class_names(folder) if _is_synset(name)]:
-            files = _synset_folders(folder, names, IMAGES[split])
+            files = _synset_folders(folder, names, split)
         elif split == "test" and next(folder.glob("ILSVRC2012_val_*"), None):
             files = _flat(folder)
         else:
             continue
         return _limited(files, limit)
     raise InputError(
-        f"no ImageNet {'validation images' if split == 'test' else 'training folders'} in '{base}'; valid: class folders "
-        "n01440764/..., ILSVRC2012_val_*.JPEG with the development kit's ground truth, or Kaggle's tree with its CSV"
+        f"no ImageNet {'validation images' if split == 'test' else 'training folders'} in '{base}'; valid: class "
+        "folders n01440764/..., the flat folder with the development kit's ground truth, or Kaggle's tree with its CSV"
     )
 
 
 def open_folder(root: str | Path | None, split: str, limit: int) -> ImageFiles:
-    """One's own images in class folders: `root/train/CLASS/*`, and `root/test/CLASS/*`, `root/val/CLASS/*` or `root/CLASS/*`."""
+    """One's own class folders, in `root/train` or, for the test split, in `root/test`, `root/val` or `root` itself."""
     base = _directory("imagefolder", root, split, limit)
     for folder in _existing(base, _OWN_FOLDERS[split]):
-        if names := _class_names(folder):
+        names = _class_names(folder)
+        if names and not _SPLIT_NAMES & set(names):
             return _limited(_class_folders("imagefolder", folder, names, tuple(names)), limit)
     raise InputError(f"no class folders for the {split} split in '{base}'; valid: one folder of images for each class")
 
@@ -119,7 +120,7 @@ def _check(files: ImageFiles) -> Report:
         found = tqdm(pool.map(image_problem, paths), f"checking {files.name}", len(paths), unit="image", delay=2)
         unreadable = [f"{path}: {problem}" for path, problem in zip(files.paths, found, strict=True) if problem]
     problems = [*files.problems, *unreadable]
-    return Report(files.name, files.source, len(files), len(np.unique(files.targets)), files.complete, problems)
+    return Report(files.name, files.source, len(files), len(np.unique(files.targets)), files.lacking, problems)
 
 
 def _directory(name: str, root: str | Path | None, split: str, limit: int) -> Path:
@@ -141,7 +142,7 @@ def _is_synset(name: str) -> bool:
     return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
 
 
-def _synset_folders(folder: Path, names: list[str], expected: int) -> ImageFiles:
+def _synset_folders(folder: Path, names: list[str], split: str) -> ImageFiles:
     strangers = sorted(set(_class_names(folder)) - set(synsets()))
     if strangers:
         raise InputError(
@@ -149,7 +150,12 @@ def _synset_folders(folder: Path, names: list[str], expected: int) -> ImageFiles
             "synsets; valid: those alone, or the data set imagefolder for other classes"
         )
     files = _class_folders("imagenet", folder, names, synsets())
-    return replace(files, complete=len(files) == expected and len(names) == len(synsets()))
+    listed = {_official_name(i) for i in range(1, IMAGES["test"] + 1)} if split == "test" else set()
+    stems = {Path(path).stem for path in files.paths}
+    lacking = _lacking(stems, listed if listed & stems else set(), IMAGES[split])
+    absent = sorted(set(synsets()) - set(names))
+    classes = f"{len(absent):,} of {len(synsets()):,} class folders are missing: {_some(absent)}" if absent else ""
+    return replace(files, lacking="; ".join(text for text in (lacking, classes) if text))
 
 
 def _class_folders(name: str, folder: Path, names: list[str], classes: tuple[str, ...]) -> ImageFiles:
@@ -161,42 +167,58 @@ def _class_folders(name: str, folder: Path, names: list[str], classes: tuple[str
     filled = {target for _, target in members}
     problems = tuple(f"{name}: a class folder without images" for name in names if index[name] not in filled)
     paths, targets = zip(*members, strict=True)
-    return ImageFiles(name, folder, classes, list(paths), np.array(targets), "class folders", problems=problems)
+    layout = "class folders"
+    return ImageFiles(name, folder, classes, list(paths), np.array(targets), layout, len(paths), problems=problems)
 
 
 def _files_below(folder: Path, name: str) -> list[str]:
-    """Paths relative to `folder`, sorted; links to folders are followed."""
-    walk = os.walk(folder / name, followlinks=True)
+    """Paths relative to `folder`, sorted; links are followed; a folder that cannot be read raises OSError."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    walk = os.walk(folder / name, onerror=fail, followlinks=True)
     return sorted((Path(where) / file).relative_to(folder).as_posix() for where, _, files in walk for file in files)
 
 
 def _flat(folder: Path) -> ImageFiles:
     labels = imagenet_labels.find(folder, synsets())
-    images = {
-        path.stem: path.name for path in folder.iterdir() if path.is_file() and not imagenet_labels.is_label(path)
-    }
+    files = [path for path in folder.iterdir() if path.is_file() and not imagenet_labels.is_label(path)]
+    images = {path.stem if path.suffix.lower() in (".jpeg", ".jpg") else path.name: path.name for path in files}
     listed = sorted(labels.synset_of.keys() & images.keys())
     if not listed:
         raise InputError(
             f"no image in '{folder}' is listed in '{labels.path}'; valid: names as ILSVRC2012_val_00000001.JPEG"
         )
-    missing, unlisted = sorted(labels.synset_of.keys() - images.keys()), sorted(images.keys() - labels.synset_of.keys())
-    problems = [f"{len(missing):,} images of {labels.path.name} are missing: {_some(missing)}"] if missing else []
-    problems += [f"{images[stem]}: not listed in {labels.path.name}" for stem in unlisted]
+    problems = tuple(
+        f"{images[stem]}: not listed in {labels.path.name}" for stem in sorted(images.keys() - set(listed))
+    )
     index = {synset: i for i, synset in enumerate(synsets())}
     targets = np.array([index[labels.synset_of[stem]] for stem in listed])
-    complete = len(listed) == IMAGES["test"]
     paths = [images[stem] for stem in listed]
-    return ImageFiles("imagenet", folder, synsets(), paths, targets, labels.layout, complete, tuple(problems))
+    lacking = _lacking(set(listed), set(labels.synset_of), IMAGES["test"])
+    return ImageFiles("imagenet", folder, synsets(), paths, targets, labels.layout, len(paths), lacking, problems)
+
+
+def _official_name(number: int) -> str:
+    return f"ILSVRC2012_val_{number:08d}"
+
+
+def _lacking(stems: set[str], listed: set[str], expected: int) -> str:
+    """What is missing, by name where the names are known: `listed` are those that should be there, without suffix."""
+    missing = sorted(listed - stems)
+    if missing:
+        return f"{len(missing):,} of {len(listed):,} images are missing: {_some(missing)}"
+    return f"{expected - len(stems):,} of {expected:,} images are missing" if len(stems) < expected else ""
 
 
 def _limited(files: ImageFiles, limit: int) -> ImageFiles:
     chosen = select(files.targets, limit)
     if len(chosen) == len(files):
         return files
-    return replace(files, paths=[files.paths[i] for i in chosen], targets=files.targets[chosen], complete=False)
+    return replace(files, paths=[files.paths[i] for i in chosen], targets=files.targets[chosen])
 
 
-def _some(names: list[str], most: int = 10) -> str:
+def _some(names: list[str], most: int = 5) -> str:
     more = f" and {len(names) - most:,} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -1,6 +1,7 @@
 """The classes of ImageNet's flat validation folder, from the development kit or from Kaggle's CSV."""
 
 import csv
+import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +38,8 @@ def find(folder: Path, synsets: tuple[str, ...]) -> Labels:
         labels = Labels(_read_ground_truth(truth, synsets), truth, "flat folder")
     else:
         raise InputError(
-            f"the images in '{folder}' have no labels; put the development kit's {GROUND_TRUTH} and {META}, or Kaggle's "
-            f"{KAGGLE}, beside them or in a directory above"
+            f"the images in '{folder}' have no labels; put the development kit's {GROUND_TRUTH} and {META}, or "
+            f"Kaggle's {KAGGLE}, beside them or in a directory above"
         )
     if strangers := set(labels.synset_of.values()) - set(synsets):
         raise InputError(f"file '{labels.path}' names '{min(strangers)}', which is not among ImageNet's 1,000 synsets")
@@ -60,7 +61,7 @@ def _read_kaggle(path: Path) -> dict[str, str]:
 
 
 def _read_ground_truth(path: Path, synsets: tuple[str, ...]) -> dict[str, str]:
-    """Line i is the kit's ID, from 1 to 1,000, of image i. IDs are in the kit's own order, not in that of the synsets."""
+    """Line i is the kit's ID, from 1 to 1,000, of image i. IDs follow the kit's own order, not that of the synsets."""
     synset_of_id = _read_ids(path.parent)
     if set(synset_of_id.values()) != set(synsets):
         raise InputError(f"the kit in '{path.parent}' has {len(synset_of_id)} classes; valid: ImageNet's 1,000 synsets")
@@ -84,14 +85,25 @@ def _read_ids(folder: Path) -> dict[str, str]:
 
 
 def _read_meta(path: Path) -> dict[str, str]:
-    from scipy.io import loadmat  # half a second to import, for this file alone
+    # Half a second to import, for this file alone.
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         rows = loadmat(path, squeeze_me=True)["synsets"]
         pairs = zip(rows["ILSVRC2012_ID"], rows["WNID"], strict=True)
         # Rows above 1,000 are inner nodes of WordNet, which are no classes.
         return {str(int(number)): str(synset) for number, synset in pairs if int(number) <= 1000}
-    except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        NotImplementedError,
+        MatReadError,
+        zlib.error,
+    ) as error:
         raise InputError(
             f"file '{path}' cannot be read ({error}); valid: {META} of the ILSVRC2012 development kit"
         ) from None

@@ -23,11 +23,11 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Preprocessing at test time: call it with a PIL image (converted to RGB) for a float32 tensor (3, S, S), S = crop_size.
+    """At test time: call it with a PIL image (converted to RGB) for a float32 tensor (3, S, S), S = crop_size.
 
-    "centre_square" is the authors' (ECenterCrop in scripts/torch/verify.py): the centred square of side short*S/(S+32) of
-    the original image, resized to S; `ratio` plays no part. "resize_then_crop" is torchvision's and timm's: the short side is
-    resized to floor(S/ratio), then the centred square of side S is cut. Both filter as Pillow does, with antialiasing.
+    "centre_square" is the authors' (ECenterCrop in scripts/torch/verify.py): the centred square of side short*S/(S+32)
+    of the original image, resized to S; `ratio` plays no part. "resize_then_crop" is torchvision's and timm's: the
+    short side is resized to floor(S/ratio), then the centred square of side S is cut. Pillow resizes, with antialiasing.
     """
 
     rule: str = "centre_square"
@@ -59,7 +59,7 @@ class Preprocessing:
 def training_transform(
     crop_size: int, preprocessing: Preprocessing, *, colour_jitter: float = 0.0
 ) -> Callable[[Image.Image], Tensor]:
-    """Augmentation for photographs: a random part resized to crop_size, flipped or not, jittered colours; (3, S, S) float32.
+    """For photographs in training: a random part resized to (3, crop_size, crop_size), mirrored or not, colours jittered.
 
     Interpolation, mean and deviation are those of `preprocessing`. Draws from torch's global generator.
     """
@@ -83,7 +83,7 @@ def to_batch(images: Tensor) -> Tensor:
 
 
 def augment_batch(images: Tensor, generator: torch.Generator, *, shift: int = 2) -> Tensor:
-    """Move each image (B, H, W) uint8 by up to `shift` pixels each way over zeros, and mirror half of them left to right."""
+    """Move each image (B, H, W) uint8 by up to `shift` pixels each way over zeros, and mirror half of them sideways."""
     batch, height, width = images.shape
     padded = torch.nn.functional.pad(images, (shift, shift, shift, shift))
     # The numbers are drawn where the generator is, so that they do not depend on where the images are.
