@@ -27,7 +27,7 @@ class Preprocessing:
 
     "centre_square" is the authors' (ECenterCrop in scripts/torch/verify.py): the centred square of side short*S/(S+32)
     of the original image, resized to S; `ratio` plays no part. "resize_then_crop" is torchvision's and timm's: the
-    short side is resized to floor(S/ratio), then the centred square of side S is cut. Pillow resizes, with antialiasing.
+    short side is resized to floor(S/ratio), then the centred square of side S is cut. Pillow resizes, antialiased.
     """
 
     rule: str = "centre_square"
@@ -59,7 +59,7 @@ class Preprocessing:
 def training_transform(
     crop_size: int, preprocessing: Preprocessing, *, colour_jitter: float = 0.0
 ) -> Callable[[Image.Image], Tensor]:
-    """For photographs in training: a random part resized to (3, crop_size, crop_size), mirrored or not, colours jittered.
+    """For training on photographs: a random part resized to (3, crop_size, crop_size), mirrored or not, jittered colours.
 
     Interpolation, mean and deviation are those of `preprocessing`. Draws from torch's global generator.
     """
