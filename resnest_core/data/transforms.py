@@ -59,7 +59,7 @@ class Preprocessing:
 def training_transform(
     crop_size: int, preprocessing: Preprocessing, *, colour_jitter: float = 0.0
 ) -> Callable[[Image.Image], Tensor]:
-    """For training on photographs: a random part resized to (3, crop_size, crop_size), mirrored or not, jittered colours.
+    """For photographs in training: a random part resized to (3, crop_size, crop_size), mirrored, with jittered colours.
 
     Interpolation, mean and deviation are those of `preprocessing`. Draws from torch's global generator.
     """
