@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
 from resnest_core.data import Dataset
-from resnest_core.data.batches import evaluation_batches, training_batches
+from resnest_core.data.batches import epoch_length, evaluation_batches, training_batches
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import choose_device, place, seed_everything
 from resnest_core.errors import InputError
@@ -135,7 +135,7 @@ class _Training:
         model = create_model(name, num_classes=len(dataset.classes), dropout=recipe.dropout, dropblock=recipe.dropblock)
         self.model = place(model, self.device)
         self.optimiser = _optimiser(self.model, recipe)
-        self.steps_per_epoch = len(dataset) // recipe.batch_size
+        self.steps_per_epoch = epoch_length(dataset, recipe.batch_size)
         self.steps = max(round(recipe.epochs * self.steps_per_epoch), 1)
         self.schedule = LambdaLR(self.optimiser, self._relative_rate)
         self.step = 0

@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from typer.exceptions import TyperException
 
 from resnest_core.cli import networks, weights
 from resnest_core.errors import InputError
@@ -20,13 +21,22 @@ networks.register(app)
 def main() -> None:
     """Run the program; bad input and the system's refusals end it with one line and status 2."""
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
     except InputError as error:
-        sys.exit(_fail(str(error)))
+        message = str(error)
+    except TyperException as error:
+        message = _usage(error)
     except OSError as error:
-        sys.exit(_fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"))
-
-
-def _fail(message: str) -> int:
+        message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     print(f"error: {message}", file=sys.stderr)
-    return 2
+    sys.exit(2)
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with the command line, and which options the command has."""
+    message = " ".join(error.format_message().split()) or "no command given; see --help"
+    context = getattr(error, "ctx", None)
+    if context is None or "option" not in message:
+        return message
+    options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+    return f"{message.rstrip('.')}; valid: {', '.join([*options, '--help'])}"

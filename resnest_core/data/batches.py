@@ -56,11 +56,8 @@ def training_batches(
 
     `augment` moves and mirrors the images of Fashion-MNIST; photographs are always augmented.
     """
-    _check_batch_size(batch_size)
-    if len(dataset) < batch_size:
-        raise InputError(f"batch size {batch_size} is more than the {len(dataset)} training images; give a smaller one")
     generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(dataset), generator=generator)[: len(dataset) // batch_size * batch_size]
+    order = torch.randperm(len(dataset), generator=generator)[: epoch_length(dataset, batch_size) * batch_size]
     targets = torch.from_numpy(dataset.targets)
     chunks = order.split(batch_size)
     if isinstance(dataset, FashionMNIST):
@@ -78,6 +75,14 @@ def training_batches(
     )
     for images, chunk in zip(loader, chunks, strict=True):
         yield images, targets[chunk]
+
+
+def epoch_length(dataset: Dataset, batch_size: int) -> int:
+    """How many batches `training_batches` gives; InputError if that is none."""
+    _check_batch_size(batch_size)
+    if len(dataset) < batch_size:
+        raise InputError(f"batch size {batch_size} is more than the {len(dataset)} training images; give a smaller one")
+    return len(dataset) // batch_size
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -40,3 +40,8 @@ def write_result(out: Path, metrics: dict[str, Metric], parameters: dict[str, An
     result = {"metrics": metrics, "parameters": parameters, "provenance": provenance}
     write_json(out / RESULT, result)
     return result
+
+
+def metrics_table(result: dict[str, Any]) -> pd.DataFrame:
+    """The metrics of a result file as a table: value, low, high, n, unit, a row a metric."""
+    return pd.DataFrame(result["metrics"]).T.infer_objects()

@@ -5,7 +5,8 @@ Parameter names are those of the authors' `resnest/torch/models/splat.py`, so th
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import DropBlock2d
+
+from resnest_core.models.dropblock import DropBlock2d
 
 REDUCTION = 4
 LEAST_ATTENTION_CHANNELS = 32
@@ -15,9 +16,9 @@ DROPBLOCK_SIZE = 3
 class SplitAttentionConv2d(nn.Module):
     """A grouped 3x3 convolution into `radix` splits, which are summed with one attention weight per channel and split.
 
-    Maps (N, in_channels, H, W) to (N, channels, H / stride, W / stride). The splits lie radix-major: channel r * channels
-    + c of the convolution is channel c of split r. The attention comes from a pooled sum of the splits, through two 1x1
-    convolutions in `cardinality` groups, and is a softmax over the splits, or a sigmoid where there is only one.
+    Maps (N, in_channels, H, W) to (N, channels, H / stride, W / stride). The splits lie radix-major: channel
+    r * channels + c of the convolution is channel c of split r. The attention comes from a pooled sum of the splits,
+    through two 1x1 convolutions in `cardinality` groups: a softmax over the splits, or a sigmoid where there is one.
 
     `dropblock` is the probability of DropBlock after the first normalisation; 0 leaves it out.
     """
