@@ -33,8 +33,9 @@ def confusion(records: pd.DataFrame, classes: Sequence[str]) -> Figure:
 @styled
 def class_accuracy(records: pd.DataFrame, classes: Sequence[str]) -> Figure:
     """Top-1 accuracy of each class with its 95 % Wilson interval, lowest first, 20 classes at most."""
-    counts = records.groupby("target")["correct"].agg(["sum", "count"])
-    scores = [(classes[row.Index], wilson(int(row.sum), int(row.count))) for row in counts.itertuples(name="Row")]
+    right = np.bincount(records["target"], records["correct"], minlength=len(classes)).astype(int)
+    total = np.bincount(records["target"], minlength=len(classes))
+    scores = [(classes[i], wilson(int(right[i]), int(total[i]))) for i in np.flatnonzero(total).tolist()]
     scores = sorted(scores, key=lambda score: score[1].value)[:MOST_CLASSES]
     values = np.array([[score.value, score.low, score.high] for _, score in scores])
     figure, axes = plt.subplots(figsize=(COLUMN, 0.22 * len(scores) + 0.7))

@@ -50,7 +50,13 @@ def evaluation_batches(
 
 
 def training_batches(
-    dataset: Dataset, preprocessing: Preprocessing, *, batch_size: int, seed: int, augment: bool, workers: int = 0
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    seed: int,
+    augment: bool,
+    workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of images (B, 3, S, S) and targets (B,), in the order that `seed` gives; a short last batch is left out.
 
