@@ -117,7 +117,7 @@ BAD = {
     "empty": (sends(b""), "it has 0 bytes"),
     "403": (sends(b"quota", status=403), "403 Client Error: Forbidden); put "),
     "500": (sends(b"", status=500), "500 Server Error"),
-    "dropped": (hangs_up, "Remote end closed connection without response"),
+    "dropped": (hangs_up, "1:{port}: Remote end closed connection without response); put "),
 }
 
 
@@ -130,7 +130,7 @@ def test_bad_mirror_leaves_nothing_and_says_why(kind: str, publish: Any, directo
     text = str(error.value)
     assert record.urls[0] in text
     assert f"(127.0.0.1:{mirror.port}: " in text
-    assert reason in text
+    assert reason.replace("{port}", str(mirror.port)) in text
     assert files(directory) == []
 
 
@@ -164,7 +164,7 @@ def test_no_network_tells_how_to_get_the_file_otherwise(
         assert part in text
     assert text.count("Connection refused") == 2
     assert "\n" not in text
-    assert "object at 0x" not in text
+    assert "HTTPConnection" not in text
     assert files(directory) == []
 
 
