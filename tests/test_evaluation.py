@@ -87,7 +87,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_records(tmp_path: Path, m
     _, expected = evaluate(tmp_path / "undisturbed")
 
     class Dying(Coloured):
-        def load(self, index: int):  # noqa: ANN202
+        def load(self, index: int):
             if index == 14:
                 raise Killed
             return super().load(index)
@@ -99,7 +99,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_records(tmp_path: Path, m
     seen: list[int] = []
 
     class Watched(Coloured):
-        def load(self, index: int):  # noqa: ANN202
+        def load(self, index: int):
             seen.append(index)
             return super().load(index)
 

@@ -13,9 +13,14 @@ from resnest_core.files import output_directory, replacing, sha256, write_json
 def test_replacing_leaves_the_old_file_and_nothing_else_when_writing_fails(tmp_path: Path) -> None:
     target = tmp_path / "result.json"
     target.write_text("old")
-    with pytest.raises(OSError, match="No space"), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def fill_the_disk() -> None:
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        fill_the_disk()
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

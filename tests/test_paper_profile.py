@@ -1,0 +1,140 @@
+"""The paper profile on a small tree in ImageNet's layout, with golden weights in place of the published ones."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from golden_weights import golden_state_dict
+from PIL import Image
+from repository import copy_repository, run_all
+
+from resnest_core.checkpoints import MANIFEST
+from resnest_core.data.imagenet import synsets
+from resnest_core.data.transforms import Preprocessing
+from resnest_core.files import sha256
+from resnest_core.models import create_model
+
+FIXTURES = Path(__file__).parent / "data" / "fixtures"
+HERE = ("resnest50", "resnest50_fast_1s1x64d")
+N = 6
+
+
+def plant_images(root: Path) -> None:
+    """`N` JPEGs of odd sizes, grey and CMYK among them, in class folders below `root`/val."""
+    sources = sorted(FIXTURES.glob("*.jpg"))
+    for number in range(N):
+        folder = root / "val" / synsets()[(number * 177) % 1000]
+        folder.mkdir(parents=True)
+        shutil.copy(sources[number % len(sources)], folder / f"ILSVRC2012_val_{number + 1:08d}.JPEG")
+
+
+def plant_weights(root: Path, folder: Path) -> None:
+    """Golden weights under the published names of HERE; the copy's manifest gets their digests."""
+    folder.mkdir()
+    digests = {}
+    for name in HERE:
+        torch.save(golden_state_dict(create_model(name).state_dict()), folder / MANIFEST[name].file)
+        digests[MANIFEST[name].file] = sha256(folder / MANIFEST[name].file)
+    manifest = root / "resnest_core" / "checkpoints.csv"
+    with manifest.open(newline="") as file:
+        rows = list(csv.reader(file))
+    for row in rows:
+        for file_name, digest in digests.items():
+            if file_name in row:
+                row[:] = [digest if value == MANIFEST[row[0]].digest[1] else value for value in row]
+    with manifest.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+
+
+def make_small(root: Path) -> None:
+    """Measure the cost of two networks instead of thirteen; everything else is the profile as it is."""
+    path = root / "profiles" / "paper.yaml"
+    profile = yaml.safe_load(path.read_text())
+    study = profile["studies"]["efficiency"]
+    study["parameters"] = {"batch_size": 1, "rounds": 1}
+    study["experiments"][0]["parameters"]["networks"] = ["resnetd50", "resnest50"]
+    path.write_text(yaml.safe_dump(profile, sort_keys=False))
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
+    base = tmp_path_factory.mktemp("paper")
+    root = copy_repository(base / "clone")
+    plant_images(base / "imagenet")
+    plant_weights(root, base / "weights")
+    make_small(root)
+    arguments = ["--profile", "paper", "--data", str(base / "imagenet"), "--allow-missing"]
+    return root, base, run_all(root, *arguments, RESNEST_WEIGHTS=str(base / "weights"))
+
+
+def test_everything_that_is_missing_is_listed_before_any_work(tmp_path: Path) -> None:
+    root = copy_repository(tmp_path / "clone")
+    done = run_all(root, "--profile", "paper", RESNEST_WEIGHTS=str(tmp_path / "none"))
+    assert done.returncode == 2
+    for name in ("resnest269", "resnest50_fast_4s2x40d"):
+        assert f"resnest-core weights fetch {name}" in done.stderr
+    assert "imagenet" in done.stderr
+    assert not list((root / "build").rglob("result.json"))
+
+
+def test_what_is_there_runs_and_the_rest_is_marked(paper: tuple) -> None:
+    root, _, done = paper
+    assert done.returncode == 0, done.stdout + done.stderr
+    plan = json.loads((root / "build/paper/plan.json").read_text())
+    status = {f"{e['study']}/{e['name']}": e["status"] for e in plan["experiments"]}
+    assert status["base_results/resnest50"] == "run"
+    assert status["base_results/resnest50_resize_then_crop"] == "run"
+    assert status["batch_size/evaluation_64"] == "run"
+    assert status["ablation/resnest50_fast_1s1x64d"] == "run"
+    assert status["base_results/resnest269"] == "missing"
+    assert status["ablation/resnest50_fast_4s2x40d"] == "missing"
+    html = (root / "build/paper/article.html").read_text()
+    assert re.search("not run", html)
+
+
+def test_records_equal_a_direct_evaluation(paper: tuple) -> None:
+    root, base, _ = paper
+    model = create_model("resnest50").eval()
+    model.load_state_dict(golden_state_dict(model.state_dict()))
+    records = pd.read_parquet(root / "build/paper/base_results/resnest50/records.parquet")
+    assert len(records) == N
+    rule = Preprocessing()
+    for row in records.to_dict("records"):
+        path = next((base / "imagenet").rglob(Path(row["image"]).name))
+        assert synsets()[row["target"]] == path.parent.name
+        with Image.open(path) as image, torch.no_grad():
+            logits = model(rule(image.convert("RGB"))[None])[0]
+        assert int(logits.argmax()) == row["predicted"]
+        assert row["loss"] == pytest.approx(-float(logits.log_softmax(0)[row["target"]]), rel=1e-4)
+
+
+def test_the_batch_size_moves_no_logit_by_more_than_rounding(paper: tuple) -> None:
+    root, _, _ = paper
+    logits = [
+        torch.tensor(pd.read_parquet(root / f"build/paper/batch_size/evaluation_{size}/records.parquet")["logits"])
+        for size in (16, 64)
+    ]
+    assert (logits[0] - logits[1]).abs().max() / logits[0].std() < 1e-4
+
+
+def test_a_bad_image_ends_the_experiment_by_name(paper: tuple) -> None:
+    root, base, _ = paper
+    broken = base / "imagenet" / "val" / synsets()[177] / "ILSVRC2012_val_00000002.JPEG"
+    content = broken.read_bytes()
+    broken.write_bytes(content[: len(content) // 2])
+    try:
+        arguments = ["--profile", "paper", "--data", str(base / "imagenet"), "--allow-missing", "--only", "ablation"]
+        done = run_all(root, *arguments, "--force", RESNEST_WEIGHTS=str(base / "weights"))
+    finally:
+        broken.write_bytes(content)
+    assert done.returncode == 1
+    line = next(line for line in done.stderr.splitlines() if line.startswith("ablation/resnest50_fast_1s1x64d: cell"))
+    assert "ILSVRC2012_val_00000002.JPEG" in line
+    assert not (root / "build/paper/ablation/resnest50_fast_1s1x64d/result.json").exists()
