@@ -189,7 +189,7 @@ def trade_off(points: Sequence[TradeOff], *, cost: str, speed: str, accuracy: st
             axes.plot(x, y, MARKERS[number], color=COLOURS[number], label=family, markersize=4.5, alpha=0.9)
             for point, position in zip(members, x, strict=True):
                 axes.annotate(
-                    point.name, (position, point.accuracy), xytext=(5, -1), textcoords="offset points", fontsize=7.5
+                    point.name, (position, point.accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7.5
                 )
         axes.set(xlabel=label, xscale="log")
         _plain_ticks(axes)

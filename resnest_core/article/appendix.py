@@ -1,0 +1,44 @@
+"""The appendix: every experiment of the plan, whatever the sections have used of it."""
+
+from resnest_core.article import phrases
+from resnest_core.article.results import Experiment, Store
+from resnest_core.article.tables import ABSENT, Cell, Table, escape, measured, not_run
+
+DIGITS = 12  # of a SHA-256; result.json has them all
+
+
+def experiments_table(store: Store) -> Table:
+    """A line for each experiment: what it was, its accuracy, the weights, the time, and when it ran."""
+    return Table(
+        "experiments",
+        f"Every experiment of the profile. Weights: the first {DIGITS} digits of the file's SHA-256. An experiment "
+        "that is the same as another shares its result.",
+        ["Experiment", "Network", "Top-1 (%)", "Top-5 (%)", "Loss", "Weights", "Time", "Date (UTC)"],
+        "llrrrlrl",
+        [_row(store, experiment) for experiment in store.plan.experiments],
+        wide=True,
+    )
+
+
+def _row(store: Store, experiment: Experiment) -> list[Cell]:
+    source = store.source(experiment)
+    networks = experiment.parameters.get("model") or f"{len(experiment.parameters.get('networks', []))} networks"
+    name = [measured(escape(experiment.key)), measured(escape(str(networks)))]
+    if source.status == "missing":
+        return name + [not_run(store.reason(experiment))] * 6
+    if experiment.same_as is not None:
+        return [*name, measured(f"as {escape(experiment.same_as)}"), *[measured("")] * 5]
+    provenance = store.provenance(experiment)
+    weights = provenance.get("weights_sha256")
+    return [
+        *name,
+        *[_metric(store, experiment, metric, digits) for metric, digits in (("top1", 2), ("top5", 2), ("loss", 3))],
+        measured(f"`{weights[:DIGITS]}`") if weights else ABSENT,
+        measured(phrases.duration(provenance["seconds"])),
+        measured(str(provenance["date"])[:16].replace("T", " ")),
+    ]
+
+
+def _metric(store: Store, experiment: Experiment, name: str, digits: int) -> Cell:
+    metric = store.peek(experiment, name)
+    return ABSENT if metric is None else measured(phrases.number(metric.value, digits))

@@ -1,0 +1,58 @@
+"""What a network's name says about it."""
+
+import re
+from dataclasses import dataclass
+
+FAMILIES = {"resnest": "ResNeSt", "resnetd": "ResNet-D"}
+# The paper's like-for-like baseline stands in its ablation table as radix 0.
+PUBLISHED_AS = {"resnetd50": "resnest50_fast_0s1x64d"}
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A network of the base results: its family, its number of layers, and the preprocessing if not its own."""
+
+    family: str
+    layers: int
+    small: bool
+    preprocessing: str = ""
+
+    @property
+    def label(self) -> str:
+        rule = f" ({self.preprocessing.replace('_', ' ')})" if self.preprocessing else ""
+        return f"{FAMILIES[self.family]}-{self.layers}{rule}"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Radix, cardinality and bottleneck width, written 2s1x64d."""
+
+    radix: int
+    cardinality: int
+    width: int
+
+    @property
+    def label(self) -> str:
+        return f"{self.radix}s{self.cardinality}x{self.width}d"
+
+
+def depth(model: str) -> Depth | None:
+    """Family and depth from names like resnest50 and mini_resnetd14; None for other names."""
+    match = re.fullmatch(r"(mini_)?(resnest|resnetd)(\d+)", model)
+    return Depth(match[2], int(match[3]), bool(match[1])) if match else None
+
+
+def setting(model: str) -> Setting | None:
+    """The setting from names like mini_2s1x64d and resnest50_fast_2s1x64d; None for other names."""
+    match = re.search(r"(?:^|_)(\d+)s(\d+)x(\d+)d$", model)
+    return Setting(int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def published_name(model: str) -> str:
+    """The name under which published.csv has a full-size network."""
+    return PUBLISHED_AS.get(model, model)
+
+
+def ablation_name(setting: Setting) -> str:
+    """The published ImageNet network with that setting."""
+    return f"resnest50_fast_{setting.label}"
