@@ -20,8 +20,8 @@ class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line that lists the valid flags."""
 
     def error(self, message: str) -> NoReturn:
-        valid = f"; valid: {', '.join(flags())}" if "unrecognized" in message else ""
-        raise InputError(message + valid)
+        problem, _, values = message.partition(": ")
+        raise unknown("argument", values, flags()) if problem == "unrecognized arguments" else InputError(message)
 
 
 def flags() -> list[str]:
@@ -33,7 +33,7 @@ def parser() -> Parser:
     result = Parser(usage=USAGE, description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter,
                     allow_abbrev=False)  # fmt: skip
     add = result.add_argument
-    add("command", nargs="?", choices=["test"], help="check the code and run the tests")
+    add("command", metavar="test", nargs="?", help="check the code and run the tests")
     add("--profile", metavar="NAME", default="default", help=f"one of {', '.join(profiles())} (default: default)")
     add("--only", metavar="STUDY", help="run this study and what it needs")
     add("--data", metavar="DIR", type=_directory, help="where the data set lies (default: the embedded one)")
@@ -50,8 +50,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     Raises: InputError, a line, for an unknown flag, command or profile, or a value that will not do.
     """
     options = parser().parse_args(arguments)
+    if options.command not in (None, "test"):
+        raise unknown("command", options.command, ["test"])
     if options.command and len(arguments) > 1:
-        raise InputError(f"'{options.command}' takes no flags, but got {' '.join(arguments)}")
+        raise InputError(f"'test' takes no flags, but got '{' '.join(arguments)}'")
     if options.profile not in profiles():
         raise unknown("profile", options.profile, profiles())
     return options

@@ -126,12 +126,8 @@ def last_cell(layout: Layout, job: dict[str, Any]) -> int:
         cells = json.loads((layout.out(job["key"]) / "notebook.ipynb").read_text(encoding="utf-8"))["cells"]
     except (FileNotFoundError, ValueError):
         return 0
-    begun = [
-        cell["metadata"].get("papermill", {}).get("status") != "pending"
-        for cell in cells
-        if cell["cell_type"] == "code"
-    ]
-    return sum(begun)
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    return sum(bool(cell["metadata"].get("papermill", {}).get("start_time")) for cell in code)
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ class Code:
         self._modules: dict[str, Module | None] = {}
 
     def digests(self, sources: Iterable[str]) -> dict[str, str]:
-        """SHA-256 of each file of the package that code with these `sources` depends on, by its path in the package."""
-        trees = [parse(source, "a notebook's cell") for source in sources]
-        references = [reference for tree in trees for reference in _references(self, tree, _walk(tree, deep=True))]
+        """SHA-256 of each file of the package that a notebook of these cells depends on, by its path in the package."""
+        tree = parse("\n".join(sources), "a notebook's code")
+        references = _references(self, tree, _walk(tree, deep=True))
         modules = {name for name, _ in self._reached(references)}
         files = [file for name in modules if (module := self.module(name)) for file in module.digests.items()]
         return dict(sorted(files))
@@ -59,7 +59,8 @@ class Code:
             name, used = reference = waiting.pop()
             if reference not in seen and (module := self.module(name)):
                 seen.add(reference)
-                waiting += [*module.references(deep=used or not module.is_package), (name.rpartition(".")[0], False)]
+                waiting += module.references if used or not module.is_package else module.eager_references
+                waiting.append((name.rpartition(".")[0], False))
         return seen
 
 
@@ -71,8 +72,12 @@ class Module:
         self.is_package = path.name == "__init__.py"
 
     @cached_property
+    def source(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
+    @cached_property
     def tree(self) -> ast.Module:
-        return parse(self.path.read_text(encoding="utf-8"), str(self.path))
+        return parse(self.source, str(self.path))
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -80,23 +85,29 @@ class Module:
         texts = {node.value for node in ast.walk(self.tree) if isinstance(node, ast.Constant)}
         named = {text for text in texts if isinstance(text, str) and re.fullmatch(r"[\w./-]+\.\w+", text)}
         data = [file for text in named if (file := self.path.parent / text).is_file() and file.suffix != ".py"]
-        contents = {self.path: normalised(self.tree).encode(), **{file: file.read_bytes() for file in data}}
+        contents = {self.path: normalised(self.source).encode(), **{file: file.read_bytes() for file in data}}
         package = self.code.root / PACKAGE
         return {file.relative_to(package).as_posix(): digest(content) for file, content in contents.items()}
 
-    def references(self, deep: bool) -> list[Reference]:
-        """What the module imports; without `deep`, only what its import itself imports, not its functions' bodies."""
+    @cached_property
+    def eager_references(self) -> list[Reference]:
+        """What importing the module imports, but for the bodies of its functions."""
+        return self._references(deep=False)
+
+    @cached_property
+    def references(self) -> list[Reference]:
+        """What the module may import; a lazy package names its modules in strings."""
+        texts = (node.value for node in ast.walk(self.tree) if isinstance(node, ast.Constant) and self.is_package)
+        names = (f"{self.name}.{text.lstrip('.')}" for text in texts if isinstance(text, str))
+        return [*self._references(deep=True), *((name, True) for name in names if self.code.module(name))]
+
+    def _references(self, deep: bool) -> list[Reference]:
         package = self.name if self.is_package else self.name.rpartition(".")[0]
-        found = list(_references(self.code, self.tree, _walk(self.tree, deep), package))
-        if deep and self.is_package:  # a lazy package names its modules in strings
-            texts = (node.value for node in ast.walk(self.tree) if isinstance(node, ast.Constant))
-            names = (f"{self.name}.{text.lstrip('.')}" for text in texts if isinstance(text, str))
-            found += [(name, True) for name in names if self.code.module(name)]
-        return found
+        return list(_references(self.code, self.tree, _walk(self.tree, deep), package))
 
 
 def parse(source: str, where: str) -> ast.Module:
-    """The tree of a module or a cell, whose lines for IPython become strings; InputError, naming `where`, if it has none."""
+    """The tree of a module or of cells, where IPython's own lines become strings; InputError, with `where`, if none."""
     try:
         return ast.parse(re.sub(r"^(\s*)([%!].*)$", lambda line: f"{line[1]}{line[2]!r}", source, flags=re.MULTILINE))
     except SyntaxError as error:
@@ -105,12 +116,12 @@ def parse(source: str, where: str) -> ast.Module:
 
 def notebook_digest(sources: Iterable[str]) -> str:
     """SHA-256 of code cells, whatever their comments and their layout."""
-    return digest("\0".join(ast.unparse(parse(source, "a notebook's cell")) for source in sources).encode())
+    return digest("\0".join(ast.unparse(parse(source, "a notebook's code")) for source in sources).encode())
 
 
-def normalised(tree: ast.Module) -> str:
+def normalised(source: str) -> str:
     """The code of a module without comments, docstrings and layout."""
-    return ast.unparse(_WithoutDocstrings().visit(ast.parse(ast.unparse(tree))))
+    return ast.unparse(_WithoutDocstrings().visit(ast.parse(source)))
 
 
 def digest(content: bytes) -> str:
@@ -135,8 +146,8 @@ def _references(code: Code, tree: ast.AST, nodes: Iterable[ast.AST], package: st
                 bound |= imported
             case ast.Constant(value=str(text)) if text.startswith(f"{PACKAGE}."):
                 names.append(text.replace(":", "."))
-    dotted = (ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute))
-    names += [f"{bound[_first(name)]}.{name.partition('.')[2]}" for name in dotted if _first(name) in bound]
+    dotted = filter(None, map(_dotted, ast.walk(tree)))
+    names += [f"{bound[first]}.{rest}" for first, _, rest in (name.partition(".") for name in dotted) if first in bound]
     yield from filter(None, map(code.resolve, names))
 
 
@@ -154,6 +165,16 @@ def _source(node: ast.ImportFrom, package: str) -> str:
     """The absolute name of the module that names are imported from."""
     above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
     return ".".join([*above, *([node.module] if node.module else [])])
+
+
+def _dotted(node: ast.AST) -> str:
+    """The name a.b.c of an attribute; "" for anything else."""
+    match node:
+        case ast.Attribute(value=ast.Name(id=name), attr=attribute):
+            return f"{name}.{attribute}"
+        case ast.Attribute(value=inner, attr=attribute):
+            return f"{before}.{attribute}" if (before := _dotted(inner)) else ""
+    return ""
 
 
 def _first(dotted: str) -> str:

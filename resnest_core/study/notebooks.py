@@ -3,7 +3,6 @@
 import ast
 import json
 import typing
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.study.fingerprint import parse
 from resnest_core.study.profiles import Parameters
 
 
@@ -49,7 +49,7 @@ def read_notebook(path: Path) -> Notebook:
     if len(tagged) != 1:
         raise InputError(f"notebook '{path}' has {len(tagged)} cells tagged 'parameters'; it must have one")
     annotations, defaults = {}, {}
-    for statement in _statements(tagged[0], path):
+    for statement in parse(tagged[0], f"the cell 'parameters' of notebook '{path}'").body:
         match statement:
             case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=ast.expr() as value):
                 annotations[name] = ast.unparse(annotation)
@@ -61,7 +61,9 @@ def read_notebook(path: Path) -> Notebook:
                 )
     if annotations.get("out") != "str":
         raise InputError(f"notebook '{path}' has no parameter 'out: str', the directory that its results go to")
-    return Notebook(path, annotations, defaults, tuple(source for source, tags in cells if "parameters" not in tags))
+    sources = tuple(source for source, tags in cells if "parameters" not in tags)
+    parse("\n".join(sources), f"the code of notebook '{path}'")
+    return Notebook(path, annotations, defaults, sources)
 
 
 def code_cells(path: Path) -> list[tuple[str, list[str]]]:
@@ -73,15 +75,6 @@ def code_cells(path: Path) -> list[tuple[str, list[str]]]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"'{path}' is no Jupyter notebook ({type(error).__name__}: {error})") from None
-
-
-def _statements(source: str, path: Path) -> Iterable[ast.stmt]:
-    try:
-        return ast.parse(source).body
-    except SyntaxError as error:
-        raise InputError(
-            f"notebook '{path}': its parameters are not Python ({error.msg}, line {error.lineno})"
-        ) from None
 
 
 def _literal(value: ast.expr, name: str, path: Path) -> Any:

@@ -18,7 +18,7 @@ from resnest_core.study.fingerprint import PACKAGE, Code, digest, notebook_diges
 from resnest_core.study.layout import Layout
 from resnest_core.study.notebooks import Notebook, code_cells, read_notebook
 from resnest_core.study.profiles import Experiment, Parameters, Profile, experiments, load_profile
-from resnest_core.study.state import read_state, results, why_stale
+from resnest_core.study.state import read_json, read_state, results, why_stale
 
 VERSIONS = ("torch", "numpy", "pillow")
 
@@ -123,12 +123,13 @@ def make_plan(layout: Layout, *, only: str | None = None, data: Path | None = No
     if only is not None and only not in profile.studies:
         raise unknown(f"study of profile {layout.profile}", only, profile.studies)
     known = experiments(profile)
-    steps = _steps(layout, profile, known, data)
+    code = Code(layout.root)
+    steps = _steps(layout, profile, known, data, code)
     chosen = [key for key, experiment in known.items() if only in (None, experiment.study)]
     forced = frozenset(key for key in chosen if force and key in steps)
     reasons = _reasons(layout, steps, forced)
     steps = {key: replace(step, reason=reasons[key]) for key, step in steps.items()}
-    return Plan(layout, profile, known, steps, _with_needs(known, chosen), forced, _article_sources(layout))
+    return Plan(layout, profile, known, steps, _with_needs(known, chosen), forced, _article_sources(layout, code))
 
 
 def write_plan(plan: Plan) -> None:
@@ -153,7 +154,9 @@ def write_plan(plan: Plan) -> None:
     _write(layout.plans / "workflow.json", {"experiments": rules, "article": not plan.left_out})
 
 
-def _steps(layout: Layout, profile: Profile, known: dict[str, Experiment], data: Path | None) -> dict[str, Step]:
+def _steps(
+    layout: Layout, profile: Profile, known: dict[str, Experiment], data: Path | None, code: Code
+) -> dict[str, Step]:
     """The step of each experiment that is no alias, with its parameters checked and its reason left open."""
     notebooks = {study: _notebook(layout, study) for study in profile.studies}
     if data and not any("data" in notebook.annotations for notebook in notebooks.values()):
@@ -161,7 +164,6 @@ def _steps(layout: Layout, profile: Profile, known: dict[str, Experiment], data:
     shared = {**profile.parameters, **({"data": str(data)} if data else {})}
     if unused := [name for name in shared if not any(name in notebook.annotations for notebook in notebooks.values())]:
         raise InputError(f"profile {layout.profile}: parameter '{unused[0]}' is one of no notebook; remove it")
-    code = Code(layout.root)
     versions = {name: version(name) for name in VERSIONS}
     wanted = {
         study: {
@@ -254,15 +256,17 @@ def _job(plan: Plan, step: Step) -> dict[str, Any]:
     }
 
 
-def _article_sources(layout: Layout) -> dict[str, Any]:
+def _article_sources(layout: Layout, code: Code) -> dict[str, Any]:
     """Digests of the folder report/ and of the code that makes the article."""
     report = sorted(path for path in (layout.root / "report").rglob("*") if path.is_file())
     shown = [path for path in report if not {".ipynb_checkpoints", "__pycache__"} & set(path.parts)]
     notebooks = [source for path in shown if path.suffix == ".ipynb" for source, _ in code_cells(path)]
-    code = Code(layout.root).digests([f"import {PACKAGE}.article.__main__", *notebooks])
-    return {"report": {layout.relative(path): digest(path.read_bytes()) for path in shown}, "code": code}
+    files = {layout.relative(path): digest(path.read_bytes()) for path in shown}
+    return {"report": files, "code": code.digests([f"import {PACKAGE}.article.__main__", *notebooks])}
 
 
-def _write(path: Path, content: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, content)
+def _write(path: Path, content: dict[str, Any]) -> None:
+    """Write the file if its content is not that already."""
+    if read_json(path) != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, content)

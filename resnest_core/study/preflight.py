@@ -20,14 +20,15 @@ SPACE = 50e6  # bytes that an experiment may take: weights, records and the stat
 
 @dataclass(frozen=True)
 class Missing:
-    """A thing that is not there: what and how to get it, in a line, and the experiments that need it."""
+    """A thing that is not there or not right: its name, a line on how to get it, and the experiments that need it."""
 
     what: str
+    remedy: str
     keys: tuple[str, ...]
 
     def __str__(self) -> str:
         others = f" and {len(self.keys) - 1} more" if len(self.keys) > 1 else ""
-        return f"{self.what} [{self.keys[0]}{others}]"
+        return f"{self.remedy} [for {self.keys[0]}{others}]"
 
 
 def missing(plan: Plan) -> list[Missing]:
@@ -36,14 +37,14 @@ def missing(plan: Plan) -> list[Missing]:
     for key, step in plan.to_run.items():
         for need in _needs(step):
             needed.setdefault(need, []).append(key)
-    problems = ((_problem(plan.layout, *need), keys) for need, keys in needed.items())
-    return [Missing(problem, tuple(keys)) for problem, keys in problems if problem]
+    problems = {need: _problem(plan.layout, *need) for need in sorted(needed)}  # data first, then weights
+    return [Missing(f"{n[0]} {n[1]}", remedy, tuple(needed[n])) for n, remedy in problems.items() if remedy]
 
 
 def reasons(found: list[Missing]) -> dict[str, str]:
-    """What each experiment lacks, by key."""
+    """What each experiment lacks, by key: the reason that the article gives."""
     keys = {key for item in found for key in item.keys}
-    return {key: "; ".join(item.what for item in found if key in item.keys) for key in keys}
+    return {key: " and ".join(item.what for item in found if key in item.keys) for key in keys}
 
 
 def listed(found: list[Missing]) -> str:
@@ -63,20 +64,19 @@ def _needs(step: Step) -> Iterator[tuple[str, str, str]]:
     """What an experiment needs from outside: kind, name, and where it is looked for."""
     parameters = step.parameters
     if parameters.get("weights") and not step.experiment.weights_from:
-        yield "weights", str(parameters.get("model", "")), str(parameters["weights"])
+        yield "weights of", str(parameters.get("model", "")), str(parameters["weights"])
     if parameters.get("dataset"):
-        yield "data", str(parameters["dataset"]), str(parameters.get("data") or "")
+        yield "data set", str(parameters["dataset"]), str(parameters.get("data") or "")
 
 
 def _problem(layout: Layout, kind: str, name: str, where: str) -> str | None:
     """What is wrong with a thing that is needed, with the way to get it; None if it is there and right."""
     try:
-        if kind == "weights":
+        if kind == "weights of":
             checkpoints.resolve(where if where == "published" else layout.root / where, name)
         else:
             with redirect_stdout(io.StringIO()):
                 data.open_dataset(name, where or None)
     except InputError as error:
-        flag = "; then give its directory with --data DIR" if kind == "data" and not where else ""
-        return f"{error}{flag}"
+        return str(error)
     return None

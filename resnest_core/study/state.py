@@ -15,13 +15,19 @@ from resnest_core.study.layout import Layout
 State = dict[str, Any]
 
 
-def read_state(path: Path) -> State | None:
-    """The state in a file; None if there is none, or if it was not written by this program."""
+def read_json(path: Path) -> State | None:
+    """The object in a file of JSON; None if there is none, or if it is not what this program writes."""
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return state if isinstance(state, dict) and {"wanted", "results", "finished"} <= state.keys() else None
+    return content if isinstance(content, dict) else None
+
+
+def read_state(path: Path) -> State | None:
+    """The state in a file; None if there is none, or if it was not written by this program."""
+    state = read_json(path)
+    return state if state and {"wanted", "results", "finished"} <= state.keys() else None
 
 
 def results(layout: Layout, keys: Iterable[str]) -> dict[str, str | None]:
