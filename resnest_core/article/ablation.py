@@ -9,7 +9,7 @@ from scipy.stats import kendalltau
 
 from resnest_core import plots
 from resnest_core.article import findings, phrases
-from resnest_core.article.comparisons import Comparison, Group, compare, corrected, grouped, multiply_adds
+from resnest_core.article.comparisons import Comparison, Group, compare, corrected, grouped, multiply_adds, replication
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import Setting, ablation_name, setting
 from resnest_core.article.published import AUTHORS, PAPER, TIMM, Quote, quote
@@ -42,10 +42,13 @@ class Ablation:
         }
 
     def _setting(self, run: Experiment) -> Setting:
-        model = str(self.store.parameters(run)["model"])
+        model = self._model(run)
         if (found := setting(model)) is None:
             raise InputError(f"experiment '{run.key}' is of '{model}', whose name holds no setting such as 2s1x64d")
         return found
+
+    def _model(self, run: Experiment) -> str:
+        return str(self.store.parameters(run)["model"])
 
     @property
     def done(self) -> list[Setting]:
@@ -89,6 +92,12 @@ class Ablation:
         return findings.counted(self.verdicts, "setting", REFERENCE.label)
 
     @property
+    def replication(self) -> str:
+        """Whether the authors' figures are within our intervals; nothing for networks that were not published."""
+        own = {s: group for s, group in self.groups.items() if self._model(group.runs[0]) == ablation_name(s)}
+        return replication({s.label: (ablation_name(s), group) for s, group in own.items()})
+
+    @property
     def extremes(self) -> tuple[tuple[str, float], tuple[str, float]]:
         """The settings with the highest and the lowest mean accuracy."""
         means = {s.label: self.groups[s].summary("top1").mean for s in self.done}
@@ -125,7 +134,7 @@ class Ablation:
     def table(self) -> Table:
         """All settings, beside the published accuracies of the full-size networks."""
         sources = {
-            source: f"Top-1, {name}"
+            source: name
             for source, name in ((PAPER, "paper"), (AUTHORS, "authors"), (TIMM, "timm"))
             if any(quote(ablation_name(s), "top1", source) for s in self.groups)
         }
@@ -137,7 +146,7 @@ class Ablation:
             "Radix, cardinality and width (*R*s*K*x*W*d; radix 0 is ResNet-D's plain convolution): top-1 accuracy"
             f"{', mean ± deviation over seeds' if self.seeds > 1 else ''}; its difference from {REFERENCE.label} in "
             f"points with a 95 % interval; $p$ after Holm's correction ({self.test_names or 'no test was possible'}); "
-            "and the published top-1 accuracy on ImageNet of the network of 50 layers with that setting.",
+            "and, to the right, published top-1 accuracies (%) on ImageNet of the 50-layer network with that setting.",
             header,
             "l" + "r" * (len(header) - 1),
             [self._row(s, scale, list(sources)) for s in self.groups],

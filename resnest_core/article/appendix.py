@@ -27,7 +27,7 @@ def _row(store: Store, experiment: Experiment) -> list[Cell]:
     if source.status == "missing":
         return name + [not_run(store.reason(experiment))] * 6
     if experiment.same_as is not None:
-        return [*name, measured(f"as {escape(experiment.same_as)}"), *[measured("")] * 5]
+        return [name[0], measured(f"as {escape(experiment.same_as)}"), *[measured("")] * 6]
     provenance = store.provenance(experiment)
     weights = provenance.get("weights_sha256")
     return [

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from resnest_core import plots
 from resnest_core.article import findings, phrases
-from resnest_core.article.comparisons import Comparison, Group, compare, corrected, grouped, multiply_adds
+from resnest_core.article.comparisons import Comparison, Group, compare, corrected, grouped, multiply_adds, replication
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import FAMILIES, Depth, depth, published_name
 from resnest_core.article.published import AUTHORS, PAPER, REPLICATION, TIMM, quote
@@ -95,6 +95,12 @@ class BaseResults:
         return findings.depths([(layers, test.verdict) for layers, test in self.families])
 
     @property
+    def replication(self) -> str:
+        """Whether the authors' figures are within our intervals; nothing for networks that were not published."""
+        own = {n: group for n, group in self.groups.items() if not n.small and not n.preprocessing}
+        return replication({n.label: (f"{n.family}{n.layers}", group) for n, group in own.items()})
+
+    @property
     def widest(self) -> float:
         """The width in points of the widest interval of a difference between the families."""
         return max(test.high - test.low for _, test in self.families if test.high is not None and test.low is not None)
@@ -112,11 +118,11 @@ class BaseResults:
         sources = [source for source in PUBLISHED if any(quote(name, "top1", source) for name in names)]
         unit, scale = multiply_adds(self.groups.values())
         header = ["Network", "Params (M)", f"MAdds ({unit})", "Top-1 (%)", "Top-5 (%)"]
-        header += [f"Top-1, {PUBLISHED[source]}" for source in sources] + (["Training"] if self.trained else [])
+        header += [PUBLISHED[source] for source in sources] + (["Training"] if self.trained else [])
         caption = "Size (parameters, multiply-adds) and accuracy of each network, "
         caption += "with 95 % Wilson intervals" if self.single else "mean ± deviation over seeds"
         caption += "; training: the time that it took" if self.trained else ""
-        caption += "; beside it, the published top-1 accuracy." if sources else "."
+        caption += "; to the right, published top-1 accuracies (%)." if sources else "."
         rows = [self._row(network, scale, sources) for network in self.groups]
         return Table("base", caption, header, "l" + "r" * (len(header) - 1), rows, wide=True)
 

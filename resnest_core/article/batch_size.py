@@ -137,10 +137,11 @@ class BatchSize:
         return Table(
             "batch-evaluation",
             "The same weights, evaluated in batches of different size: accuracy; predictions that differ from those "
-            f"in batches of {self.reference(EVALUATED)} and the greatest change of a logit; images a second in the "
-            "forward pass; memory of one forward pass beyond the weights.",
-            ["Batch", "Top-1 (%)", "Flips", "max. $\\Delta$", "Images/s", "Memory"],
-            "rrrrrr",
+            f"in batches of {self.reference(EVALUATED)} and the greatest change of a logit; *p* of the accuracy's "
+            "difference after Holm's correction; images a second in the forward pass; memory of one forward pass "
+            "beyond the weights.",
+            ["Batch", "Top-1 (%)", "Flips", "max. $\\Delta$", "$p$", "Images/s", "Memory"],
+            "rrrrrrr",
             [
                 [
                     measured(phrases.count(batch)),
@@ -156,12 +157,13 @@ class BatchSize:
     def _changes(self, batch: int, group: Group) -> list[Cell]:
         """Flips and change of logits; the reference has none by definition."""
         if not group.done:
-            return [group.missing] * 2
+            return [group.missing] * 3
         if batch not in self.flips:
-            return [measured("reference")] * 2
+            return [measured("reference"), ABSENT, ABSENT]
         flips = self.flips[batch]
         logits = ABSENT if flips.logits is None else measured(phrases.significant(flips.logits, 2))
-        return [measured(phrases.count(flips.changed)), logits]
+        test = self.evaluated_tests.get(batch)
+        return [measured(phrases.count(flips.changed)), logits, measured(phrases.p_cell(test.p)) if test else ABSENT]
 
     def training_table(self) -> Table:
         reference = self.reference(TRAINED)
@@ -192,7 +194,7 @@ class BatchSize:
         if not group.done:
             return [group.missing] * 2
         if batch not in self.trained_tests:
-            return [measured("reference")] * 2
+            return [measured("reference"), ABSENT]
         test = self.trained_tests[batch]
         return [measured(phrases.with_interval(test.difference, test.low, test.high)), measured(phrases.p_cell(test.p))]
 

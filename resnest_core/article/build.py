@@ -1,11 +1,8 @@
 """From a build directory to its article: notebook, Markdown, HTML and PDF."""
 
+import sys
 from pathlib import Path
 
-import nbformat
-import papermill
-from nbconvert import MarkdownExporter
-from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
 from resnest_core.article import pandoc
@@ -15,8 +12,10 @@ from resnest_core.article.published import REPORT
 from resnest_core.article.results import Store
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, replacing
+from resnest_core.study.execute import kernel_environment
 
 NOTEBOOK = REPORT / "article.ipynb"
+LONGEST_SOCKET = 90  # characters of its directory; a socket's path has at most 107 bytes
 HIDDEN = "notebook"  # tag of cells that only who opens the notebook shall see
 
 
@@ -43,15 +42,22 @@ def build(directory: str | Path) -> tuple[Path, Path]:
 
 def _execute(directory: Path, executed: Path) -> Path:
     """Run the notebook on the results in `directory`."""
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema's format of IRIs: 3 s to import
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
     try:
-        papermill.execute_notebook(
-            str(NOTEBOOK),
-            str(executed),
-            parameters={"build": str(directory)},
-            kernel_name="python3",
-            progress_bar=False,
-            cwd=str(REPORT),
-        )
+        with kernel_environment(threads=1) as own:
+            transport = {"transport": "ipc", "ip": f"{own}/kernel"} if len(own) < LONGEST_SOCKET else {}
+            papermill.execute_notebook(
+                NOTEBOOK,
+                executed,
+                parameters={"build": str(directory)},
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=REPORT,
+                config=Config({"KernelManager": transport}),
+            )
     except PapermillExecutionError as error:
         if error.ename == "InputError":
             raise InputError(error.evalue) from None
@@ -62,6 +68,9 @@ def _execute(directory: Path, executed: Path) -> Path:
 
 def _markdown(executed: Path) -> str:
     """What the cells of the notebook show."""
+    import nbformat
+    from nbconvert import MarkdownExporter
+
     settings = Config()
     settings.NbConvertBase.display_data_priority = ["text/markdown"]
     settings.TagRemovePreprocessor.enabled = True

@@ -1,10 +1,11 @@
 """Runs of one network, and tests of one network against another."""
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from resnest_core.article import findings, phrases
+from resnest_core.article.published import AUTHORS, quote
 from resnest_core.article.results import Experiment, Metric, Store
 from resnest_core.article.tables import Cell, measured, not_run
 from resnest_core.errors import InputError
@@ -129,6 +130,18 @@ def corrected(comparisons: Iterable[Comparison | None]) -> list[Comparison | Non
     tested = [comparison.p for comparison in listed if comparison is not None and comparison.p is not None]
     adjusted = iter(holm(tested))
     return [c if c is None or c.p is None else replace(c, p=next(adjusted)) for c in listed]
+
+
+def replication(networks: Mapping[str, tuple[str, Group]]) -> str:
+    """The authors' figures against our intervals, by label: the published name, and the run of that network."""
+    cases = []
+    for label, (name, group) in networks.items():
+        figure = quote(name, "top1", AUTHORS)
+        if figure and group.done:
+            value, low, high = group.bounds("top1")
+            inside = low is not None and high is not None and low <= figure.value <= high
+            cases.append((label, value - figure.value, inside))
+    return findings.replication(cases) if cases else ""
 
 
 def _by_image(store: Store, name_a: str, a: Experiment, name_b: str, b: Experiment) -> Comparison:

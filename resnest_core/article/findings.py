@@ -92,6 +92,17 @@ def order(tau: float, p: float, n: int) -> str:
     return f"The order of our accuracies {relation} that of the published ones {numbers}."
 
 
+def replication(cases: Sequence[tuple[str, float, bool]]) -> str:
+    """Our accuracies less the authors' figures (label, points, whether the figure is inside our 95 % interval)."""
+    inside, outside = (
+        listing([f"{label} ({phrases.signed(points)} points)" for label, points, within in cases if within == wanted])
+        for wanted in (True, False)
+    )
+    parts = [f"inside our 95 % interval for {inside}"] if inside else []
+    parts += [f"outside it for {outside}" if inside else f"outside our 95 % interval for {outside}"] if outside else []
+    return f"The authors' figure lies {listing(parts)}."
+
+
 def price(operations: float, time: float) -> str:
     """Whether multiply-adds foretell time, both as multiples of a reference."""
     numbers = f"{number(operations)} times the multiply-adds take {number(time)} times as long"
