@@ -3,6 +3,7 @@
 import gzip
 import importlib.util
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -129,6 +130,7 @@ def test_digest_tells_content_and_order_apart() -> None:
     assert first.digest == opened(split="train", limit=20).digest
     assert first.digest != opened(split="train", limit=21).digest
     assert first.digest != opened(limit=20).digest
+    assert first.digest != replace(first, targets=first.targets[::-1]).digest
 
 
 def test_up_to_20000_are_the_same_with_and_without_the_full_set(
@@ -138,6 +140,7 @@ def test_up_to_20000_are_the_same_with_and_without_the_full_set(
     for limit in (30, 20_000):
         ours, theirs = opened(split="train", limit=limit), opened(root, split="train", limit=limit)
         assert ours.digest == theirs.digest
+        assert ours.source == theirs.source
         assert ours.paths == theirs.paths
 
 

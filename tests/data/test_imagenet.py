@@ -1,6 +1,7 @@
 """ImageNet in its three layouts, and class folders of one's own, as small trees of real images."""
 
 import csv
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -208,8 +209,12 @@ def test_digest_follows_files_and_order(tmp_path: Path) -> None:
     digest = data.open_dataset("imagenet", class_folders(tmp_path)).digest
     assert digest == data.open_dataset("imagenet", tmp_path).digest
     assert digest != data.open_dataset("imagenet", tmp_path, limit=4).digest
+    with open(tmp_path / "val" / IMAGES[0] / "ILSVRC2012_val_00000001.JPEG", "ab") as file:
+        file.write(b"more")
+    longer = data.open_dataset("imagenet", tmp_path).digest
+    assert digest != longer
     put_image(6, tmp_path / "val" / "n01443537")
-    assert digest != data.open_dataset("imagenet", tmp_path).digest
+    assert longer != data.open_dataset("imagenet", tmp_path).digest
 
 
 def test_links_to_folders_are_followed(tmp_path: Path) -> None:
@@ -218,12 +223,30 @@ def test_links_to_folders_are_followed(tmp_path: Path) -> None:
     for folder in (tmp_path / "disk" / "val").iterdir():
         (tmp_path / "link" / "val" / folder.name).symlink_to(folder)
     assert len(data.open_dataset("imagenet", tmp_path / "link")) == 5
+    put_image(6, tmp_path / "more")
+    (tmp_path / "disk" / "val" / IMAGES[0] / "more").symlink_to(tmp_path / "more")
+    assert len(data.open_dataset("imagenet", tmp_path / "link")) == 6
+
+
+def test_a_folder_that_cannot_be_read_is_not_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.scandir
+
+    def scandir(path: str | Path) -> object:
+        if Path(path).name == IMAGES[0]:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    class_folders(tmp_path)
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError, match=IMAGES[0]):
+        data.open_dataset("imagenet", tmp_path)
 
 
 def test_training_folders_are_found_only_under_train(tmp_path: Path) -> None:
     class_folders(tmp_path)
-    with pytest.raises(InputError, match="no ImageNet training folders in"):
-        data.open_dataset("imagenet", tmp_path, split="train")
+    for root in (tmp_path, tmp_path / "val"):
+        with pytest.raises(InputError, match="no ImageNet training folders in"):
+            data.open_dataset("imagenet", root, split="train")
     put_image(1, tmp_path / "train" / "n01443537")
     dataset = data.open_dataset("imagenet", tmp_path, split="train")
     assert dataset.targets.tolist() == [1]

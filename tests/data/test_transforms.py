@@ -134,6 +134,15 @@ def test_training_transform_augments_and_repeats() -> None:
         training_transform(0, Preprocessing())
 
 
+def test_training_transform_mirrors_some() -> None:
+    rising = Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (200, 1)))
+    torch.manual_seed(0)
+    transform = training_transform(8, Preprocessing())
+    drawn = [transform(rising.convert("RGB")) for _ in range(40)]
+    mirrored = sum(bool(image[0, 0, 0] > image[0, 0, -1]) for image in drawn)
+    assert 10 < mirrored < 30
+
+
 def test_training_transform_without_jitter_keeps_colours() -> None:
     flat = training_transform(16, Preprocessing())(Image.new("RGB", (40, 30), (255, 0, 128)))
     expected = torch.tensor([1.0, 0.0, 128 / 255]).sub(torch.tensor(IMAGENET_MEAN)).div(torch.tensor(IMAGENET_STD))
