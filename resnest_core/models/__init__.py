@@ -49,8 +49,10 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) ->
     """
     from resnest_core import checkpoints
 
-    state = source if isinstance(source, Mapping) else checkpoints.read_state_dict(source)
-    checkpoints.load_state_dict(model, state)
+    if isinstance(source, Mapping):
+        checkpoints.load_state_dict(model, source)
+    else:
+        checkpoints.load_state_dict(model, checkpoints.read_state_dict(source), source)
 
 
 def _builder(name: str) -> Builder:
