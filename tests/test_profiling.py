@@ -139,6 +139,14 @@ class TestMemory:
         monkeypatch.setattr(profiling, "STATUS", tmp_path / "missing")
         assert profiling._high_water() == pytest.approx(expected, rel=0.1)
 
+    def test_on_a_gpu_the_allocator_is_asked(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        peaks = [900, 350]  # before and after the reset
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peaks.pop(0))
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 100)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peaks[0])
+        memory = peak_memory(lambda: None, "cuda:0")
+        assert memory == profiling.Memory(250, "peak of the CUDA allocator")
+
     def test_a_forward_pass_holds_no_gradients(self) -> None:
         images = torch.ones(1, 1, 1024, 1024)  # 4 MiB
         layers = nn.Sequential(*[nn.PReLU() for _ in range(16)])  # each would keep its input

@@ -26,7 +26,7 @@ def test_the_list_has_every_network_of_the_study() -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", CLASSIFIERS)
+@pytest.mark.parametrize("name", ["resnest50", "resnetd50", "mini_resnest11"])
 def test_no_constructor_touches_the_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments, **options):
         raise AssertionError("a connection was tried")

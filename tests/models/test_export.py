@@ -20,7 +20,7 @@ SIDES = {"shallow": 64, "mini_4s2x40d": 28, "mini_1s1x64d": 28, "mini_0s1x64d": 
 def network(name: str) -> nn.Module:
     torch.manual_seed(0)
     if name == "shallow":
-        return ResNet(replace(CLASSIFIERS["resnest50"], layers=(1, 1, 2, 1))).eval()
+        return ResNet(replace(CLASSIFIERS["resnest50"], layers=(1, 1, 1, 1))).eval()
     return create_model(name).eval()
 
 

@@ -27,7 +27,6 @@ def test_stage_shapes(name: str) -> None:
     model = on_meta(name)
     shapes = [tuple(stage.shape) for stage in model.features(torch.empty(2, 3, 193, 161, device="meta"))]
     assert shapes == [(2, 256, 49, 41), (2, 512, 25, 21), (2, 1024, 13, 11), (2, 2048, 7, 6)]
-    assert model(torch.empty(1, 3, 64, 64, device="meta")).shape == (1, 1000)
 
 
 @pytest.mark.parametrize(("output_stride", "strides"), [(32, [4, 8, 16, 32]), (16, [4, 8, 16, 16]), (8, [4, 8, 8, 8])])
