@@ -92,10 +92,11 @@ local function table_box(div)
   end
   local key = div.identifier:gsub(':', '-') .. '-caption'
   content.attributes['aria-labelledby'] = key
+  local scrolled = {{'tabindex', '0'}, {'role', 'region'}, {'aria-labelledby', key}} -- in this order in every build
   caption:insert(1, lead(label))
   local boxes = pandoc.Blocks {
     pandoc.Div({pandoc.Plain(caption)}, {id = key, class = 'caption'}),
-    pandoc.Div({content}, {class = 'scroll', tabindex = '0', role = 'region', ['aria-labelledby'] = key}),
+    pandoc.Div({content}, pandoc.Attr('', {'scroll'}, scrolled)),
   }
   if #notes > 0 then boxes:insert(pandoc.Div(notes, {class = 'notes'})) end
   return pandoc.Div(boxes, {id = div.identifier, class = wide and 'table wide' or 'table'}), false

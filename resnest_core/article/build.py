@@ -57,6 +57,9 @@ def _execute(directory: Path, executed: Path) -> Path:
                 progress_bar=False,
                 cwd=REPORT,
                 config=Config({"KernelManager": transport}),
+                extra_arguments=[
+                    "--IPKernelApp.log_level=CRITICAL"
+                ],  # it is interrupted when a cell fails, and says so
             )
     except PapermillExecutionError as error:
         if error.ename == "InputError":

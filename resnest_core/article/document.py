@@ -81,7 +81,7 @@ class Article:
         try:
             text = self.sections.get_template(f"{name}.md").render(self.context)
         except TemplateNotFound as error:
-            raise InputError(f"section '{name}' has no file {error.message} in report/sections") from None
+            raise InputError(f"section '{name}' has no file {error.name} in report/sections") from None
         except TemplateError as error:
             raise InputError(f"section '{name}': {error.message}") from None
         self._show(re.sub(r"\n{3,}", "\n\n", text.strip()))

@@ -63,11 +63,15 @@ class Study:
         self, key: str, accuracy: float, *, missing: str | None = None, logits: bool = False, **given: Any
     ) -> None:
         """An experiment with one network of about that accuracy (%)."""
+        if missing is None:
+            self.evaluated(key, self.records(accuracy, logits), accuracy=accuracy, **given)
+        else:
+            self._list(key, RECIPE | given, missing)
+
+    def evaluated(self, key: str, records: pd.DataFrame, *, accuracy: float = 80.0, **given: Any) -> None:
+        """An experiment with these records; `accuracy` is where its curves end."""
         parameters = RECIPE | given
-        self._list(key, parameters, missing)
-        if missing is not None:
-            return
-        records = self.records(accuracy, logits)
+        self._list(key, parameters, None)
         trained = not parameters["weights"]
         self._store(key, parameters, _metrics(records, trained), records)
         if trained:
@@ -92,26 +96,26 @@ class Study:
     def records(self, accuracy: float, logits: bool = False) -> pd.DataFrame:
         """Rows of a network that gets the easier images right, with some noise of its own."""
         score = self.difficulty + 0.4 * self.random.normal(size=IMAGES)
-        correct = score < np.quantile(score, accuracy / 100)
+        return self.rows(score < np.quantile(score, accuracy / 100), logits)
+
+    def rows(self, correct: np.ndarray, logits: bool = False) -> pd.DataFrame:
+        """Rows of a network that is right on the images of which `correct` is true."""
         rank = np.where(correct, 1, self.random.integers(2, 9, IMAGES))
         predicted = np.where(correct, self.targets, (self.targets + 1) % CLASSES)
         frame = pd.DataFrame({"index": range(IMAGES), "image": [f"test/{i}.png" for i in range(IMAGES)]})
-        frame = frame.assign(
-            target=self.targets, predicted=predicted, correct=correct, rank=rank, loss=np.where(correct, 0.2, 2.0)
-        )
+        frame = frame.assign(target=self.targets, predicted=predicted, correct=correct, rank=rank)
+        frame["loss"] = np.where(correct, 0.2, 2.0)
         if logits:
             frame["logits"] = list(np.linspace(0, 1, IMAGES * CLASSES, dtype=np.float32).reshape(IMAGES, CLASSES))
         return frame
 
     def copy(self, key: str, source: str, *, flipped: int = 0, shift: float = 0.0, **given: Any) -> None:
         """An evaluation of the same weights, of which `flipped` predictions and all logits came out otherwise."""
-        parameters = RECIPE | given
-        self._list(key, parameters, None)
         records = pd.read_parquet(self.directory / source / "records.parquet")
         records.loc[: flipped - 1, "predicted"] = (records.target[:flipped] + 2) % CLASSES
         records["correct"] = records.predicted == records.target
         records["logits"] = [row + np.float32(shift) for row in records.logits]
-        self._store(key, parameters, _metrics(records, False), records)
+        self.evaluated(key, records, **given)
 
     def write_plan(self, description: str = "An invented study.") -> Path:
         plan = {"profile": self.profile, "description": description, "experiments": self.plan}

@@ -1,0 +1,61 @@
+"""Articles on invented results: one built as users build it, others rendered in this process, which is faster."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import fabricate
+import nbformat
+import pytest
+from pypdf import PdfReader
+
+from resnest_core.article import document
+from resnest_core.article.published import REPORT
+
+ROOT = REPORT.parent
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build directory and the text of its article."""
+
+    directory: Path
+    pdf: str
+    html: str
+
+
+def run(directory: Path) -> subprocess.CompletedProcess[str]:
+    """Build an article as a user does."""
+    command = [sys.executable, "-m", "resnest_core.article", str(directory)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The article on the default profile's studies."""
+    directory = fabricate.default(tmp_path_factory.mktemp("default")).write_plan()
+    done = run(directory)
+    assert done.returncode == 0, done.stderr
+    pages = [page.extract_text() for page in PdfReader(directory / "article.pdf").pages]
+    return Built(directory, " ".join(" ".join(pages).split()), (directory / "article.html").read_text())
+
+
+@pytest.fixture
+def render(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
+    """Run the notebook's cells here: a build directory to the article's Markdown."""
+
+    def cells(directory: Path) -> str:
+        shown: list[str] = []
+        monkeypatch.setattr(document, "display", lambda bundle, raw: shown.append(bundle["text/markdown"]))
+        monkeypatch.setattr(document, "preview", lambda markdown: "")
+        names = {}
+        for cell in nbformat.read(REPORT / "article.ipynb", as_version=4).cells:
+            if cell.cell_type == "code":
+                exec(cell.source, names)
+            if "parameters" in cell.metadata.get("tags", []):
+                names["build"] = str(directory)
+        return "\n\n".join(shown)
+
+    return cells
