@@ -160,11 +160,12 @@ def efficiency_table(
 
 def _counts(name: str, model: nn.Module) -> dict[str, Metric]:
     own = cast(ResNet, model).architecture.crop_size
+    by_size = {size: multiply_adds(model, size) for size in {own, COMMON_CROP_SIZE}}
     return {
         f"{name}.parameters": metric(count_parameters(model), "1"),
         f"{name}.crop_size": metric(own, "pixels"),
-        f"{name}.multiply_adds": metric(multiply_adds(model, own), "1"),
-        f"{name}.multiply_adds_224": metric(multiply_adds(model, COMMON_CROP_SIZE), "1"),
+        f"{name}.multiply_adds": metric(by_size[own], "1"),
+        f"{name}.multiply_adds_224": metric(by_size[COMMON_CROP_SIZE], "1"),
     }
 
 
