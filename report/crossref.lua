@@ -12,10 +12,12 @@ local function kind(id) return names[id:match '^(%a+):' or ''] and id:match '^(%
 local function raw(text) return pandoc.RawBlock('typst', text) end
 local function fail(message) error(message, 0) end
 
+local function name_of(id) return (id:gsub('^%a+:', '')) end
+
 local function declare(id)
   if numbers[id] then fail('the label ' .. id .. ' is defined twice') end
   counts[kind(id)] = counts[kind(id)] + 1
-  numbers[id] = preview and id or tostring(counts[kind(id)])
+  numbers[id] = preview and name_of(id) or tostring(counts[kind(id)])
   return names[kind(id)] .. '\u{a0}' .. numbers[id]
 end
 
@@ -45,7 +47,8 @@ local function header(h)
   for deeper = h.level + 1, 6 do section[deeper] = 0 end
   local number = table.concat(section, '.', 1, h.level)
   if appendix then number = number:gsub('^%d+', function(n) return string.char(64 + tonumber(n)) end) end
-  if kind(h.identifier) == 'sec' then numbers[h.identifier] = preview and h.identifier or number end
+  if preview then return end
+  if kind(h.identifier) == 'sec' then numbers[h.identifier] = number end
   if typst then
     if not h.classes:includes 'appendix' then return end
     return {raw '#counter(heading).update(0)\n#set heading(numbering: "A.1", supplement: [Appendix])', h}
@@ -118,7 +121,7 @@ local function reference(id)
   referenced[id] = true
   if not numbers[id] and not preview then fail('unknown cross-reference @' .. id) end
   if typst then return pandoc.RawInline('typst', '#ref(<' .. id .. '>)') end
-  local number = numbers[id] or id
+  local number = numbers[id] or name_of(id)
   local name = number:match '^%u' and 'Appendix' or names[kind(id)]
   return pandoc.Link({pandoc.Str(name .. '\u{a0}' .. number)}, '#' .. id, '', {class = 'xref'})
 end

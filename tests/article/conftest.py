@@ -1,35 +1,16 @@
 """Articles on invented results: one built as users build it, others rendered in this process, which is faster."""
 
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import fabricate
 import nbformat
 import pytest
+from finished import Built, run
 from pypdf import PdfReader
 
 from resnest_core.article import document
 from resnest_core.article.published import REPORT
-
-ROOT = REPORT.parent
-
-
-@dataclass(frozen=True)
-class Built:
-    """A finished build directory and the text of its article."""
-
-    directory: Path
-    pdf: str
-    html: str
-
-
-def run(directory: Path) -> subprocess.CompletedProcess[str]:
-    """Build an article as a user does."""
-    command = [sys.executable, "-m", "resnest_core.article", str(directory)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import fabricate
 import pytest
-from conftest import Built, run
+from finished import Built, run
 
 from resnest_core.article import document, pandoc, published
 from resnest_core.article.__main__ import main

@@ -5,6 +5,8 @@ import pytest
 from resnest_core.article import findings, phrases
 from resnest_core.article.findings import BETTER, SAME, UNTESTED, WORSE
 
+EQUAL = "The logits are equal to the bit."
+
 
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
@@ -96,8 +98,8 @@ def test_conclusions_by_numbers() -> None:
         ([(11, SAME), (14, SAME)], "At no depth does split attention change accuracy detectably."),
         (
             [(11, BETTER), (14, SAME), (17, BETTER)],
-            "Split attention made a difference that depends on the depth: it improved accuracy with 11 and 17 layers; no "
-            "difference was detected with 14 layers.",
+            "Split attention made a difference that depends on the depth: it improved accuracy with 11 and 17 layers; "
+            "no difference was detected with 14 layers.",
         ),
     ],
 )
@@ -107,10 +109,7 @@ def test_depths(verdicts: list[tuple[int, str]], text: str) -> None:
 
 def test_flips() -> None:
     same = findings.flips({1: 0, 64: 0}, 10000, 32, 0.0)
-    assert (
-        same
-        == "None of the 10,000 predictions changes between batches of 1, 32 and 64. The logits are equal to the bit."
-    )
+    assert same == f"None of the 10,000 predictions changes between batches of 1, 32 and 64. {EQUAL}"
     changed = findings.flips({1: 2, 64: 0}, 10000, 32, 3e-6)
     assert changed.startswith(
         "Against batches of 32, of 10,000 predictions change: two with batches of 1 and none with "
@@ -139,11 +138,7 @@ def test_price_that_is_as_foretold() -> None:
 
 def test_published_figures_inside_and_outside() -> None:
     both = findings.replication([("A", -0.1, True), ("B", 0.2, True), ("C", 5.0, False)])
-    assert both == (
-        "The authors' figure lies inside our 95 % interval for A (−0.10 points) and B (+0.20 points) and outside it for C "
-        "(+5.00 points)."
-    )
-    assert (
-        findings.replication([("C", 5.0, False)])
-        == "The authors' figure lies outside our 95 % interval for C (+5.00 points)."
-    )
+    inside = "inside our 95 % interval for A (−0.10 points) and B (+0.20 points)"
+    assert both == f"The authors' figure lies {inside} and outside it for C (+5.00 points)."
+    outside = findings.replication([("C", 5.0, False)])
+    assert outside == "The authors' figure lies outside our 95 % interval for C (+5.00 points)."
