@@ -15,9 +15,8 @@ from resnest_core.study.state import results
 
 def main(plan_file: str) -> int:
     die_with_parent()
-    path = Path(plan_file).resolve()
-    layout = Layout(path.parents[1].name)
-    plan = json.loads(path.read_text(encoding="utf-8"))
+    plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
+    layout = Layout(plan["profile"])
     state = {"wanted": plan["wanted"], "results": results(layout, plan["reported"])}
     started = time.monotonic()
     tell(layout, "started", "article")

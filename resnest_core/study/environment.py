@@ -27,7 +27,9 @@ def main() -> int:
         os.execv(python, [python, "-P", "-m", "resnest_core.study", *sys.argv[1:]])
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-    return 2
+        return 2
+    except KeyboardInterrupt:
+        return 130
 
 
 def ready_python(root: Path, tests: bool) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from resnest_core.files import sha256, write_json
 from resnest_core.study.events import tell
-from resnest_core.study.layout import ROOT, Layout
+from resnest_core.study.layout import Layout
 from resnest_core.study.processes import die_with_parent
 from resnest_core.study.state import State, can_go_on, files, read_state, results
 
@@ -23,23 +23,21 @@ START = 300  # seconds that a kernel may take to start, on a busy machine
 
 def main(plan_file: str, threads: str) -> int:
     die_with_parent()
-    path = Path(plan_file).resolve()
-    layout = Layout(path.parents[2].name)
-    job = json.loads(path.read_text(encoding="utf-8"))
-    key, started = job["key"], time.monotonic()
+    job = json.loads(Path(plan_file).read_text(encoding="utf-8"))
+    layout, key, started = Layout(job["profile"]), job["key"], time.monotonic()
     tell(layout, "started", key)
     try:
         state = prepare(layout, job)
         run_notebook(layout, job, int(threads))
         result = read_result(layout, key)
+        seconds = time.monotonic() - started
+        finished = {"result": sha256(layout.result(key)), "files": files(layout.out(key)), "seconds": seconds}
+        write_json(layout.state_file(key), {**state, "finished": finished})
     except Exception as error:
         logging.getLogger(__name__).exception("%s failed", key)
         notebook = layout.relative(layout.out(key) / "notebook.ipynb")
         tell(layout, "failed", key, line=f"{key}: {describe(error, layout, job)} (executed notebook: {notebook})")
         return 1
-    seconds = time.monotonic() - started
-    finished = {"result": sha256(layout.result(key)), "files": files(layout.out(key)), "seconds": seconds}
-    write_json(layout.state_file(key), {**state, "finished": finished})
     tell(layout, "finished", key, seconds=seconds, top1=result["metrics"].get("top1", {}).get("value"))
     return 0
 
@@ -90,7 +88,6 @@ def kernel_environment(threads: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="resnest-") as own:
         os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
         os.environ |= {"JUPYTER_RUNTIME_DIR": own, "IPYTHONDIR": own, "JUPYTER_PREFER_ENV_PATH": "1"}
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         yield own
 
 

@@ -7,6 +7,7 @@ left them. The plan tells Snakemake by taking away the result.json of what must 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -144,7 +145,7 @@ def write_plan(plan: Plan) -> None:
         _write(layout.plan_file(key), _job(plan, step))
     if plan.article_reason:
         layout.state_file("article").unlink(missing_ok=True)
-    _write(layout.plan_file("article"), {"wanted": plan.article, "reported": plan.reported})
+    _write(layout.plan_file("article"), {"profile": layout.profile, "wanted": plan.article, "reported": plan.reported})
     _write(layout.build / "plan.json", plan.description)
     rules = [
         {"key": key, "needs": step.experiment.needs, "threads": plan.profile.studies[step.experiment.study].threads}
@@ -180,7 +181,8 @@ def _steps(
             given = _given(layout, experiment, notebook, shared)
             parameters = {**notebook.defaults, **given}
             del parameters["out"]
-            steps[key] = Step(experiment, given, parameters, {"parameters": parameters, **wanted[experiment.study]})
+            own = {"parameters": parameters, "files": _files(layout, experiment, parameters)}
+            steps[key] = Step(experiment, given, parameters, {**own, **wanted[experiment.study]})
     return steps
 
 
@@ -206,6 +208,14 @@ def _given(layout: Layout, experiment: Experiment, notebook: Notebook, shared: P
     given = {**ours, **own, **weights}
     notebook.check(given, f"experiment '{experiment.key}'")
     return given
+
+
+def _files(layout: Layout, experiment: Experiment, parameters: Parameters) -> dict[str, str]:
+    """Size and time of a weights file from outside the study, so that another file of its name counts as a change."""
+    path = layout.root / str(parameters.get("weights", ""))
+    if experiment.weights_from or not path.is_file():
+        return {}
+    return {path.name: f"{path.stat().st_size} bytes of {datetime.fromtimestamp(path.stat().st_mtime)}"}
 
 
 def _with_needs(known: dict[str, Experiment], chosen: Iterable[str]) -> frozenset[str]:
@@ -247,6 +257,7 @@ def _job(plan: Plan, step: Step) -> dict[str, Any]:
     """What the job of an experiment has to know."""
     experiment = step.experiment
     return {
+        "profile": plan.layout.profile,
         "key": experiment.key,
         "notebook": plan.layout.relative(plan.layout.notebook(experiment.study)),
         "parameters": {**step.given, "out": plan.layout.relative(plan.layout.out(experiment.key))},

@@ -31,7 +31,9 @@ def end_leftovers(build: Path) -> None:
     while found := [process for process in psutil.process_iter() if _belongs(process, build)]:
         for process in found:
             process.kill()
-        psutil.wait_procs(found, timeout=10)
+        _, alive = psutil.wait_procs(found, timeout=10)
+        for process in alive:
+            print(f"waiting for process {process.pid} of an earlier run to end", file=sys.stderr)
 
 
 def _belongs(process: psutil.Process, build: Path) -> bool:

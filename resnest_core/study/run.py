@@ -86,7 +86,10 @@ def carry_out(plan: Plan, jobs: int) -> int:
 
 
 def start_snakemake(layout: Layout, jobs: int) -> subprocess.Popen[bytes]:
-    """Start Snakemake on the plan; it remembers nothing between runs, since the plan decides what is up to date."""
+    """Start Snakemake on the plan; it remembers nothing between runs, since the plan decides what is up to date.
+
+    Its own variable SNAKEMAKE_PROFILE adds settings, such as an executor for a cluster.
+    """
     shutil.rmtree(layout.build / ".snakemake", ignore_errors=True)
     flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", "--cores", str(jobs)]
     where = ["--snakefile", str(layout.root / "workflow" / "Snakefile"), "--directory", str(layout.build)]

@@ -67,13 +67,14 @@ def why_stale(layout: Layout, key: str, wanted: State, needs: Iterable[str]) -> 
 def differences(old: State, new: State) -> list[str]:
     """What has changed from `old` to `new`, a phrase for each kind of dependency."""
     found = []
-    if old["notebook"] != new["notebook"]:
+    if old.get("notebook") != new["notebook"]:
         found.append("notebook changed")
-    for kind in ("parameters", "versions"):
-        if names := _changed(old[kind], new[kind]):
-            values = (f"{name} {old[kind].get(name, 'none')} -> {new[kind].get(name, 'none')}" for name in names)
+    for kind in ("parameters", "files", "versions"):
+        before, now = old.get(kind, {}), new[kind]
+        if names := _changed(before, now):
+            values = (f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names)
             found.append(f"{kind} changed: {', '.join(values)}")
-    if names := _changed(old["code"], new["code"]):
+    if names := _changed(old.get("code", {}), new["code"]):
         found.append(f"code changed: {', '.join(names)}")
     return found
 

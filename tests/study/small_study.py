@@ -33,6 +33,8 @@ from resnest_core.files import write_json
 def train(out, model, epochs, fail=""):
     """Docstring."""
     hold = Path("hold")
+    with Path(out, "starts.txt").open("a") as file:
+        file.write("x")
     lines = Path(out, "partial.txt")
     for epoch in range(len(lines.read_text().splitlines()) if lines.exists() else 0, epochs):
         while hold.exists() and epoch >= int(hold.read_text()):

@@ -10,6 +10,7 @@ from resnest_core.errors import InputError
 from resnest_core.study import plan as plan_module
 from resnest_core.study.layout import Layout
 from resnest_core.study.plan import make_plan, write_plan
+from resnest_core.study.state import differences
 
 TRAINING, EVALUATION = "resnest_core/training.py", "resnest_core/evaluation.py"
 
@@ -61,6 +62,16 @@ def test_a_change_reruns_what_depends_on_it(
     finished.replace(*change)
     assert finished.reasons() == reasons
     assert finished.plan().article_reason == ("results will change" if reasons else None)
+
+
+def test_another_weights_file_of_the_same_name_counts(tree: Tree) -> None:
+    tree.write("own.pth", "weights")
+    tree.replace("profiles/default.yaml", 'weights_from: "base/{model}"', "parameters: {weights: own.pth}")
+    tree.replace("profiles/default.yaml", ", parameters: {batch_size: 16}", "")
+    before = tree.plan().steps["sizes/of_a"].wanted
+    tree.write("own.pth", "other weights")
+    (change,) = differences(before, tree.plan().steps["sizes/of_a"].wanted)
+    assert change.startswith("files changed: own.pth 7 bytes")
 
 
 def test_another_version_of_torch_reruns_all(finished: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +128,12 @@ def test_only_covers_a_study_and_what_it_needs(tree: Tree) -> None:
 def test_force_runs_the_study_again_but_not_what_it_needs(finished: Tree) -> None:
     assert finished.reasons(only="sizes", force=True) == {"sizes/of_a": "forced", "sizes/of_b": "forced"}
     assert set(finished.reasons(force=True)) == {"base/a", "base/b", "base/c", "sizes/of_a", "sizes/of_b"}
+
+
+def test_force_forgets_what_a_killed_run_left(finished: Tree) -> None:
+    write_plan(finished.plan(only="base", force=True))
+    assert not finished.layout.state_file("base/a").exists()
+    assert finished.layout.state_file("sizes/of_a").exists()
 
 
 def test_what_must_run_loses_its_result_and_nothing_else_does(finished: Tree) -> None:

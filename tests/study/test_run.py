@@ -146,7 +146,7 @@ studies:
 
 
 class Killed:
-    """Runs of one long training that are killed; each goes one epoch further than the last one and then waits."""
+    """Runs of one long training that are killed; each goes an epoch further than the last one and then waits."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree, self.epochs = tree, 0
@@ -160,12 +160,13 @@ class Killed:
         wait_for(lambda: lines.exists() and len(lines.read_text().splitlines()) == self.epochs)
         return process
 
-    def finish(self) -> None:
-        """Let a last run reach the end; its result must be that of an undisturbed one."""
+    def finish(self, starts: int) -> None:
+        """Let a last run reach the end; its result must be that of an undisturbed one, made by all the `starts`."""
         (self.tree.root / "hold").unlink()
         self.tree.run()
         expected = "".join(f"a {epoch}\n" for epoch in range(20))
         assert self.tree.results()["base/long/result.json"]["lines"] == expected
+        assert (self.tree.layout.out("base/long") / "starts.txt").read_text() == "x" * starts
 
 
 def test_after_the_runner_is_killed_nobody_goes_on_and_the_next_run_does(tree: Tree) -> None:
@@ -192,7 +193,7 @@ def test_after_the_runner_is_killed_nobody_goes_on_and_the_next_run_does(tree: T
     assert listed(tree)["base/long"] == "will run: not finished"
     (tree.root / "hold_end").unlink()
     tree.write("hold", "20")
-    killed.finish()
+    killed.finish(starts=4)
 
 
 def test_after_a_part_is_killed_the_run_says_so_and_the_next_one_goes_on(tree: Tree) -> None:
@@ -219,7 +220,7 @@ def test_after_a_part_is_killed_the_run_says_so_and_the_next_one_goes_on(tree: T
         victim.kill()
     process.communicate()
     assert orphan.is_running()  # what a kill -9 of all but one leaves
-    killed.finish()
+    killed.finish(starts=5)
     assert not orphan.is_running()
 
 
