@@ -65,8 +65,8 @@ local function figure(f)
   local label, caption, wide = declare(id), caption_inlines(f), image.classes:includes 'wide'
   image.identifier = ''
   if typst then
-    image.attributes.width = '100%'
-    return float(id, 'image', image.classes, caption, {pandoc.Plain {image}}), false
+    local body = raw(('#image("%s", width: 100%%, alt: "%s")'):format(image.src, image.attributes.alt))
+    return float(id, 'image', image.classes, caption, {body}), false
   end
   caption:insert(1, lead(label))
   f.identifier, f.classes = id, wide and {'wide'} or {}

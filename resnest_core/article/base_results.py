@@ -59,6 +59,12 @@ class BaseResults:
         return [n for n in self.done if self.store.peek(self.groups[n].done[0], "training_seconds") is not None]
 
     @property
+    def sizes(self) -> str:
+        """The range of the numbers of parameters, in millions."""
+        counts = [value for group in self.groups.values() for value in group.values("parameters")]
+        return " to ".join(dict.fromkeys([phrases.millions(min(counts)), phrases.millions(max(counts))]))
+
+    @property
     def best(self) -> tuple[str, float]:
         """The network with the highest top-1 accuracy, and that."""
         values = {network.label: self.groups[network].summary("top1").mean for network in self.done}
