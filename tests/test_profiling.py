@@ -22,6 +22,7 @@ from resnest_core.profiling import (
 )
 
 MIB = 2**20
+SLACK = 8 * MIB  # code that a first call loads is resident too
 
 
 class Recorder(nn.Module):
@@ -109,16 +110,16 @@ class TestSpeed:
 
 
 class TestMemory:
-    @pytest.mark.parametrize("mebibytes", [8, 100])
+    @pytest.mark.parametrize("mebibytes", [32, 100])
     def test_a_tensor_that_is_freed_again_counts(self, mebibytes: int) -> None:
         for _ in range(2):  # the second could reuse what the first freed
             memory = peak_memory(lambda: torch.ones(mebibytes * MIB // 4).sum())
-            assert memory.bytes == pytest.approx(mebibytes * MIB, rel=0.02, abs=2 * MIB)
+            assert memory.bytes == pytest.approx(mebibytes * MIB, abs=SLACK)
             assert memory.method == "peak resident size"
 
     def test_what_was_held_before_does_not_count(self) -> None:
         held = torch.ones(64 * MIB // 4)
-        assert peak_memory(lambda: held.sum()).bytes < 4 * MIB
+        assert peak_memory(lambda: held.sum()).bytes < SLACK
 
     def test_the_peak_of_the_process_outlives_a_reset(self) -> None:
         torch.ones(300 * MIB // 4).sum()
@@ -129,9 +130,9 @@ class TestMemory:
 
     def test_where_the_peak_cannot_be_reset_the_method_says_so(self, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
         monkeypatch.setattr(profiling, "RESET_PEAK", tmp_path / "missing" / "clear_refs")
-        memory = peak_memory(lambda: torch.ones(16 * MIB // 4).sum())
+        memory = peak_memory(lambda: torch.ones(64 * MIB // 4).sum())
         assert memory.method == "highest resident size since the process began"
-        assert memory.bytes > 15 * MIB
+        assert memory.bytes > 60 * MIB
 
     def test_a_system_without_proc(self, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
         peak_memory(lambda: torch.ones(64 * MIB // 4).sum())
@@ -148,9 +149,9 @@ class TestMemory:
         assert memory == profiling.Memory(250, "peak of the CUDA allocator")
 
     def test_a_forward_pass_holds_no_gradients(self) -> None:
-        images = torch.ones(1, 1, 1024, 1024)  # 4 MiB
+        images = torch.ones(1, 2, 2048, 2048)  # 32 MiB
         layers = nn.Sequential(*[nn.PReLU() for _ in range(16)])  # each would keep its input
-        assert forward_memory(layers, images).bytes == pytest.approx(8 * MIB, abs=2 * MIB)
+        assert forward_memory(layers, images).bytes == pytest.approx(2 * 32 * MIB, abs=SLACK)
         assert not layers.training
 
 
