@@ -141,9 +141,10 @@ def training(histories: Mapping[str, pd.DataFrame], styles: Mapping[str, tuple[i
     for label, history in histories.items():
         colour, dash = styles[label]
         look: dict[str, Any] = {"color": COLOURS[colour], "linestyle": LINES[dash], "marker": MARKERS[colour]}
+        look["markevery"] = max(1, len(history) // 10)
         accuracy.plot(history.epoch, history.test_top1, label=label, **look)
         losses.plot(history.epoch, history.train_loss, **look)
-    accuracy.set(xlabel="epoch", ylabel="top-1 on the test set (%)")
+    accuracy.set(xlabel="epoch", ylabel="top-1 on test images (%)")
     losses.set(xlabel="epoch", ylabel="training loss (nats)")
     for axis in (accuracy, losses):
         axis.xaxis.get_major_locator().set_params(integer=True)

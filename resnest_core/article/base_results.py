@@ -107,9 +107,10 @@ class BaseResults:
         return replication({n.label: (f"{n.family}{n.layers}", group) for n, group in own.items()})
 
     @property
-    def widest(self) -> float:
-        """The width in points of the widest interval of a difference between the families."""
-        return max(test.high - test.low for _, test in self.families if test.high is not None and test.low is not None)
+    def widest(self) -> float | None:
+        """The width in points of the widest interval of a difference between the families, if any has one."""
+        widths = [t.high - t.low for _, t in self.families if t.high is not None and t.low is not None]
+        return max(widths, default=None)
 
     def tables(self) -> list[Table]:
         return [self.accuracy_table(), *([self.comparison_table()] if self._tests else [])]
@@ -192,8 +193,8 @@ class BaseResults:
         styles = {n.label: (self.layers.index(n.layers), families.index(n.family)) for n in self.trained}
         return Illustration(
             "curves",
-            "Training: accuracy on a part of the test set, by which nothing is chosen, and training loss, label "
-            "smoothing included. Colours and markers tell the depths apart; solid lines are ResNeSt, dashed ResNet-D.",
+            "Training: accuracy on test images, by which nothing is chosen, and training loss, label smoothing "
+            "included. Colours and markers tell the depths apart; solid lines are ResNeSt, dashed ResNet-D.",
             "Accuracy and loss by epoch for each network",
             plots.training(histories, styles),
             wide=True,
