@@ -59,7 +59,7 @@ class SplitAttentionConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.dropblock(self.bn0(self.conv(x))))
-        splits = x.reshape(x.shape[0], self.radix, -1, x.shape[2], x.shape[3])  # (N, R, C, H, W)
+        splits = x.reshape(x.shape[0], self.radix, x.shape[1] // self.radix, x.shape[2], x.shape[3])  # (N, R, C, H, W)
         pooled = splits.mean(dim=(3, 4)).sum(dim=1)  # (N, C)
         attention = self.attention(pooled)  # (N, R, C)
         return (splits * attention[:, :, :, None, None]).sum(dim=1)  # (N, C, H, W)
@@ -68,7 +68,8 @@ class SplitAttentionConv2d(nn.Module):
         """The weights (N, R, C) of the splits, from their pooled sum (N, C)."""
         hidden = self.relu(self.bn1(self.fc1(pooled[:, :, None, None])))
         logits = self.fc2(hidden)  # (N, K * R * C/K, 1, 1)
-        logits = logits.reshape(logits.shape[0], self.cardinality, self.radix, -1).transpose(1, 2)  # (N, R, K, C/K)
+        group = logits.shape[1] // (self.cardinality * self.radix)  # C/K
+        logits = logits.reshape(logits.shape[0], self.cardinality, self.radix, group).transpose(1, 2)  # (N, R, K, C/K)
         weights = logits.softmax(dim=1) if self.radix > 1 else torch.sigmoid(logits)
         return weights.flatten(2)  # (N, R, C)
 
