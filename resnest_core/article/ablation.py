@@ -11,7 +11,7 @@ from resnest_core import plots
 from resnest_core.article import findings, phrases
 from resnest_core.article.comparisons import Comparison, Group, compare, corrected, grouped, multiply_adds, replication
 from resnest_core.article.illustrations import Illustration
-from resnest_core.article.networks import Setting, ablation_name, setting
+from resnest_core.article.networks import Setting, ablation_name, built_as
 from resnest_core.article.published import AUTHORS, PAPER, TIMM, Quote, quote
 from resnest_core.article.results import Experiment, Store
 from resnest_core.article.tables import ABSENT, Cell, Table, measured, not_run, quoted
@@ -43,8 +43,8 @@ class Ablation:
 
     def _setting(self, run: Experiment) -> Setting:
         model = self._model(run)
-        if (found := setting(model)) is None:
-            raise InputError(f"experiment '{run.key}' is of '{model}', whose name holds no setting such as 2s1x64d")
+        if (found := built_as(model)) is None:
+            raise InputError(f"experiment '{run.key}' is of '{model}', whose name tells no setting such as 2s1x64d")
         return found
 
     def _model(self, run: Experiment) -> str:

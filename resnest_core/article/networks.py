@@ -36,6 +36,9 @@ class Setting:
         return f"{self.radix}s{self.cardinality}x{self.width}d"
 
 
+OF_FAMILY = {"resnest": Setting(2, 1, 64), "resnetd": Setting(0, 1, 64)}
+
+
 def depth(model: str) -> Depth | None:
     """Family and depth from names like resnest50 and mini_resnetd14; None for other names."""
     match = re.fullmatch(r"(mini_)?(resnest|resnetd)(\d+)", model)
@@ -46,6 +49,12 @@ def setting(model: str) -> Setting | None:
     """The setting from names like mini_2s1x64d and resnest50_fast_2s1x64d; None for other names."""
     match = re.search(r"(?:^|_)(\d+)s(\d+)x(\d+)d$", model)
     return Setting(int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def built_as(model: str) -> Setting | None:
+    """The setting of any classifier: that in its name, or that of its family."""
+    network = depth(model)
+    return setting(model) if network is None else OF_FAMILY[network.family]
 
 
 def published_name(model: str) -> str:

@@ -111,6 +111,24 @@ def test_settings_are_compared_over_seeds(tmp_path: Path) -> None:
     assert ablation.test_names == "paired t test over seeds"
 
 
+def test_the_families_are_settings_too(tmp_path: Path) -> None:
+    study = Study(tmp_path, "tiny")
+    study.classifier("base_results/mini_resnest11", 80, model="mini_resnest11")
+    study.alias("ablation/mini_2s1x64d_seed0", "base_results/mini_resnest11")
+    study.classifier("base_results/mini_resnetd11", 70, model="mini_resnetd11")
+    study.alias("ablation/mini_0s1x64d_seed0", "base_results/mini_resnetd11")
+    assert Ablation(Store(study.write_plan())).conclusion == "0s1x64d is worse than 2s1x64d."
+
+
+def test_a_network_without_a_setting_is_refused(tmp_path: Path) -> None:
+    study = Study(tmp_path, "tiny")
+    study.classifier("ablation/x", 80, model="vgg16")
+    with pytest.raises(
+        InputError, match="experiment 'ablation/x' is of 'vgg16', whose name tells no setting such as 2s"
+    ):
+        Ablation(Store(study.write_plan()))
+
+
 def test_a_seed_that_stands_twice_is_refused(tmp_path: Path) -> None:
     study = Study(tmp_path, "tiny")
     for name in ("a", "b"):
