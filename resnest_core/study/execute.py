@@ -85,7 +85,7 @@ def run_notebook(layout: Layout, job: dict[str, Any], threads: int) -> None:
 @contextmanager
 def kernel_environment(threads: int) -> Iterator[str]:
     """Set what a kernel inherits; yield a directory for its connection and history, which no other kernel shares."""
-    with tempfile.TemporaryDirectory(prefix="resnest-") as own:
+    with tempfile.TemporaryDirectory() as own:
         os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
         os.environ |= {"JUPYTER_RUNTIME_DIR": own, "IPYTHONDIR": own, "JUPYTER_PREFER_ENV_PATH": "1"}
         yield own
@@ -114,7 +114,8 @@ def describe(error: Exception, layout: Layout, job: dict[str, Any]) -> str:
             cell, name, message = last_cell(layout, job), "CellTimeoutError", f"longer than {job['timeout']} s"
         case _:
             cell, name, message = last_cell(layout, job), type(error).__name__, str(error)
-    return f"cell {cell}: {name}: {' '.join(message.split())}"
+    where = f"cell {cell}: " if cell else ""
+    return f"{where}{name}: {' '.join(message.split())}"
 
 
 def last_cell(layout: Layout, job: dict[str, Any]) -> int:

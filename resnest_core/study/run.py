@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from resnest_core.errors import InputError
@@ -19,6 +21,7 @@ from resnest_core.study.processes import MARK, die_with_parent, end_leftovers, s
 from resnest_core.study.progress import Progress
 
 INTERRUPTED = 130
+SCRATCH = "resnest-"
 
 
 def run(layout: Layout, options: argparse.Namespace) -> int:
@@ -69,7 +72,8 @@ def carry_out(plan: Plan, jobs: int) -> int:
     progress.announce(jobs)
     listener = Listener(plan.layout)
     signal.signal(signal.SIGTERM, _interrupt)
-    process = start_snakemake(plan.layout, jobs)
+    scratch = new_scratch(plan.layout)
+    process = start_snakemake(plan.layout, jobs, scratch)
     try:
         while process.poll() is None:
             progress.report(listener.new())
@@ -81,22 +85,36 @@ def carry_out(plan: Plan, jobs: int) -> int:
         process.kill()
         process.wait()
         end_leftovers(plan.layout.build)
+        shutil.rmtree(scratch, ignore_errors=True)
     progress.report(listener.new())
     return progress.conclude(process.returncode)
 
 
-def start_snakemake(layout: Layout, jobs: int) -> subprocess.Popen[bytes]:
+def new_scratch(layout: Layout) -> Path:
+    """A directory for the temporary files of a run; that of a run that was killed is removed."""
+    note = layout.plans / "scratch.txt"
+    if note.is_file() and (old := Path(note.read_text())).name.startswith(SCRATCH):
+        shutil.rmtree(old, ignore_errors=True)
+    scratch = Path(tempfile.mkdtemp(prefix=SCRATCH))
+    note.write_text(str(scratch))
+    return scratch
+
+
+def start_snakemake(layout: Layout, jobs: int, scratch: Path) -> subprocess.Popen[bytes]:
     """Start Snakemake on the plan; it remembers nothing between runs, since the plan decides what is up to date.
 
     Its own variable SNAKEMAKE_PROFILE adds settings, such as an executor for a cluster.
     """
     shutil.rmtree(layout.build / ".snakemake", ignore_errors=True)
+    environment = {"PYTHONPATH": str(layout.root), "TMPDIR": str(scratch), MARK: str(layout.build)}
+    if "XDG_CACHE_HOME" not in os.environ and not os.access(Path.home(), os.W_OK):
+        environment["XDG_CACHE_HOME"] = str(scratch)  # Snakemake insists on one
     flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", "--cores", str(jobs)]
     where = ["--snakefile", str(layout.root / "workflow" / "Snakefile"), "--directory", str(layout.build)]
     with (layout.build / "snakemake.log").open("w") as log:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", "snakemake", *where, *flags],
-            env={**os.environ, "PYTHONPATH": str(layout.root), MARK: str(layout.build)},
+            env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 from small_study import Tree
@@ -179,11 +180,15 @@ def test_after_the_runner_is_killed_nobody_goes_on_and_the_next_run_does(tree: T
     process.kill()
     process.communicate()
     wait_for(lambda: not tree.processes(), 10)
+    scratch = Path((tree.layout.plans / "scratch.txt").read_text())
+    assert scratch.is_dir()
     process = killed.begin()
+    assert not scratch.exists()
     process.send_signal(signal.SIGTERM)
     assert "interrupted; the same command goes on from here" in process.communicate()[1]
     assert process.returncode == 130
     assert not tree.processes()
+    assert not Path((tree.layout.plans / "scratch.txt").read_text()).exists()
     tree.write("hold_end", "")
     (tree.root / "hold").unlink()
     process = tree.start()
