@@ -31,8 +31,8 @@ end
 
 -- A float of Typst: spans both columns where it is `wide`.
 local function float(id, figure_kind, classes, caption, body)
-  local place = classes:includes 'here' and 'placement: none, ' or 'placement: auto, '
-  if classes:includes 'wide' then place = place .. 'scope: "parent", ' end
+  local place = 'placement: auto, '
+  if classes:includes 'here' then place = '' elseif classes:includes 'wide' then place = place .. 'scope: "parent", ' end
   local blocks = pandoc.Blocks {raw('#figure(kind: ' .. figure_kind .. ', ' .. place .. 'caption: ['), pandoc.Plain(caption)}
   blocks:extend {raw '], ['}
   blocks:extend(body)
@@ -51,7 +51,9 @@ local function header(h)
   if kind(h.identifier) == 'sec' then numbers[h.identifier] = number end
   if typst then
     if not h.classes:includes 'appendix' then return end
-    return {raw '#counter(heading).update(0)\n#set heading(numbering: "A.1", supplement: [Appendix])', h}
+    -- one column, in which long tables may break over pages
+    return {raw '#set page(columns: 1)\n#show figure: set block(breakable: true)', raw '#counter(heading).update(0)',
+            raw '#set heading(numbering: "A.1", supplement: [Appendix])', h}
   end
   h.content:insert(1, pandoc.Span(pandoc.Str(number), {class = 'header-section-number'}))
   return h
@@ -85,7 +87,7 @@ local function table_box(div)
   content.caption.long = {}
   if typst then
     -- pandoc wraps the table in a figure of its own, which must not count
-    local body = pandoc.Blocks {raw '#set figure(numbering: none, placement: none)', content}
+    local body = pandoc.Blocks {raw '#set figure(numbering: none, placement: none)\n#show figure: set block(above: 0pt, below: 0pt)', content}
     if #notes > 0 then
       body:insert(raw '#table-notes[')
       body:extend(notes)

@@ -12,11 +12,12 @@ def experiments_table(store: Store) -> Table:
     return Table(
         "experiments",
         f"Every experiment of the profile. Weights: the first {DIGITS} digits of the file's SHA-256. An experiment "
-        "that is the same as another shares its result.",
+        "that is the same as another shares its result. Time: that of the evaluation, without training.",
         ["Experiment", "Network", "Top-1 (%)", "Top-5 (%)", "Loss", "Weights", "Time", "Date (UTC)"],
         "llrrrlrl",
         [_row(store, experiment) for experiment in store.plan.experiments],
         wide=True,
+        floats=False,
     )
 
 

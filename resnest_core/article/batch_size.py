@@ -138,9 +138,9 @@ class BatchSize:
             "batch-evaluation",
             "The same weights, evaluated in batches of different size: accuracy; predictions that differ from those "
             f"in batches of {self.reference(EVALUATED)} and the greatest change of a logit; *p* of the accuracy's "
-            "difference after Holm's correction; images a second in the forward pass; memory of one forward pass "
-            "beyond the weights.",
-            ["Batch", "Top-1 (%)", "Flips", "max. $\\Delta$", "$p$", "Images/s", "Memory"],
+            "difference after Holm's correction; images a second in the forward pass; memory (MiB) of one "
+            "forward pass beyond the weights.",
+            ["Batch", "Top-1 (%)", "Flips", "max. $\\Delta$", "$p$", "Images/s", "MiB"],
             "rrrrrrr",
             [
                 [
@@ -148,7 +148,7 @@ class BatchSize:
                     group.cell("top1"),
                     *self._changes(batch, group),
                     group.cell("images_per_second", phrases.significant),
-                    group.cell("activation_memory", phrases.size),
+                    group.cell("activation_memory", phrases.mebibytes),
                 ]
                 for batch, group in self.evaluated.items()
             ],
@@ -159,7 +159,7 @@ class BatchSize:
         if not group.done:
             return [group.missing] * 3
         if batch not in self.flips:
-            return [measured("reference"), ABSENT, ABSENT]
+            return [measured("ref."), ABSENT, ABSENT]
         flips = self.flips[batch]
         logits = ABSENT if flips.logits is None else measured(phrases.significant(flips.logits, 2))
         test = self.evaluated_tests.get(batch)
@@ -186,9 +186,9 @@ class BatchSize:
         )
 
     def _peak_rate(self, group: Group) -> Cell:
-        if not group.done:
-            return group.missing
-        return measured(phrases.significant(self.store.curves(group.done[0]).learning_rate.max(), 2))
+        """The highest learning rate: as given for batches of 256, in proportion."""
+        parameters = self.store.parameters(group.runs[0])
+        return measured(f"{parameters['learning_rate'] * parameters['train_batch_size'] / 256:g}")
 
     def _tested(self, batch: int, group: Group) -> list[Cell]:
         if not group.done:

@@ -95,18 +95,22 @@ def giga(value: float) -> str:
     return number(value / 1e9, 2) if value >= 1e8 else number(value / 1e9, 3)
 
 
+def mebibytes(value: float) -> str:
+    """A number of bytes in MiB, for a table."""
+    return number(value / 2**20, 1)
+
+
 def size(value: float) -> str:
-    """A number of bytes in MiB or GiB."""
-    mebibytes = value / 2**20
-    return f"{number(mebibytes, 1)} MiB" if mebibytes < 1000 else f"{number(mebibytes / 1024, 2)} GiB"
+    """A number of bytes with its unit."""
+    return f"{mebibytes(value)}{HARD}MiB" if value < 1000 * 2**20 else f"{number(value / 2**30)}{HARD}GiB"
 
 
 def duration(seconds: float) -> str:
     """A time span: "38 s", "12 min", "3 h 20 min"."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.0f}{HARD}s"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    return f"{hours}{HARD}h{HARD}{minutes}{HARD}min" if hours else f"{minutes}{HARD}min"
 
 
 def significant(value: float, digits: int = 3) -> str:

@@ -109,8 +109,10 @@ class Procedure:
 
     @property
     def seconds(self) -> float:
-        """Wall time of all experiments, one after the other."""
-        return float(sum(provenance.get("seconds") or 0 for _, provenance in self.provenances))
+        """Wall time of training and evaluation, one experiment after the other."""
+        training = [self.store.peek(experiment, "training_seconds") for experiment in self.trained]
+        evaluation = sum(provenance.get("seconds") or 0.0 for _, provenance in self.provenances)
+        return float(evaluation + sum(metric.value for metric in training if metric is not None))
 
     @property
     def peak_memory(self) -> int:
