@@ -142,8 +142,14 @@ def efficiency_table(
         name: place(create_model(name), torch.device(device))
         for name in tqdm(networks, desc="building", unit="network")
     }
-    single = measure_speed(models, batch_size=1, crop_size=crop_size, rounds=rounds, device=device)
-    batched = measure_speed(models, batch_size=batch_size, crop_size=crop_size, rounds=rounds, device=device)
+    passes = pd.concat(
+        [
+            measure_speed(models, batch_size=size, crop_size=crop_size, rounds=rounds, device=device)
+            for size in sorted({1, batch_size})
+        ],
+        ignore_index=True,
+    )
+    times = passes.set_index(["network", "batch_size"]).sort_index()["seconds"]
     images = torch.randn(batch_size, 3, crop_size, crop_size, device=device)
     metrics, methods = {}, set()
     for name, model in models.items():
@@ -151,11 +157,9 @@ def efficiency_table(
         methods.add(memory.method)
         metrics[f"{name}.memory"] = metric(memory.bytes, "bytes")
         metrics |= _counts(name, model)
-        seconds = single.loc[single["network"] == name, "seconds"]
-        metrics[f"{name}.latency"] = _quartiles(seconds, "s")
-        seconds = batched.loc[batched["network"] == name, "seconds"]
-        metrics[f"{name}.images_per_second"] = _quartiles(batch_size / seconds, "images/s")
-    return Efficiency(metrics, pd.concat([single, batched], ignore_index=True), ", ".join(sorted(methods)))
+        metrics[f"{name}.latency"] = _quartiles(times.loc[(name, 1)], "s")
+        metrics[f"{name}.images_per_second"] = _quartiles(batch_size / times.loc[(name, batch_size)], "images/s")
+    return Efficiency(metrics, passes, ", ".join(sorted(methods)))
 
 
 def _counts(name: str, model: nn.Module) -> dict[str, Metric]:
