@@ -26,7 +26,7 @@ class Progress:
             key = event["key"]
             if event["kind"] == "started":
                 self.started.add(key)
-                say(f"{self._count()} {key} started")
+                say(f"{self._count()} {key} started ({self._reason(key)})")
                 continue
             self.ended[key] = event["kind"] == "finished"
             if event["kind"] == "failed":
@@ -60,6 +60,9 @@ class Progress:
             sys.stderr,
         )
         return 1
+
+    def _reason(self, key: str) -> str | None:
+        return self.plan.steps[key].reason if key in self.plan.steps else self.plan.article_reason
 
     def _count(self) -> str:
         done = sum(key in self.plan.steps for key in self.ended)

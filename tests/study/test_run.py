@@ -37,6 +37,7 @@ def test_the_first_run_makes_all_and_says_so(first_run: tuple[Tree, str]) -> Non
     cores = len(os.sched_getaffinity(0))
     lines = output.splitlines()
     assert lines[0] == f"profile default: 5 of 5 experiments and the article on {cores} cores"
+    assert "[0/5] base/a started (new)" in lines
     assert any(re.fullmatch(r"\[\d/5\] base/c finished in \d+ s, top-1 3.00 %", line) for line in lines)
     assert lines[-1].endswith("the article: build/default/article.html and build/default/article.pdf")
     results = tree.results()
