@@ -95,6 +95,13 @@ def test_another_preprocessing_is_compared_with_the_usual_one(tmp_path: Path) ->
     assert "| – | – | – | *80.958*" in rows.split("| ResNeSt-50 (resize then crop) |")[1].split("\n")[0]
 
 
+def test_a_published_figure_outside_our_interval_is_said_to_be(tmp_path: Path) -> None:
+    study = Study(tmp_path, "paper")
+    study.classifier("ablation/x", 70.0, model="resnest50_fast_2s1x64d", weights="published", dataset="imagenet")
+    sentence = Ablation(Store(study.write_plan())).replication
+    assert sentence == "The authors' figure lies outside our 95 % interval for 2s1x64d (−10.53 points)."
+
+
 def test_settings_are_compared_over_seeds(tmp_path: Path) -> None:
     study = Study(tmp_path, "tiny")
     gains = {0: (0.0, 0.0, 0.0), 1: (-3.0, -3.2, -3.1), 3: (0.5, -0.4, 0.1)}
