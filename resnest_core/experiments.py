@@ -1,6 +1,5 @@
 """One classification experiment, from settings to records: what the notebooks and the command line call."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,15 +11,11 @@ from torch import nn
 from resnest_core import checkpoints
 from resnest_core.data import Dataset, open_dataset
 from resnest_core.data.transforms import Preprocessing
-from resnest_core.devices import choose_device
 from resnest_core.errors import unknown
 from resnest_core.evaluation.classification import Protocol, evaluate_classifier
-from resnest_core.evaluation.results import RECORDS, Metric, metric, write_result
-from resnest_core.files import output_directory, replacing
+from resnest_core.evaluation.results import RECORDS, Metric, metric
 from resnest_core.models import create_model
 from resnest_core.models.variants import CLASSIFIERS
-from resnest_core.profiling import efficiency_table
-from resnest_core.provenance import Stopwatch
 from resnest_core.training import CURVES, Recipe, train_classifier
 
 MONITORED_IMAGES = 1000
@@ -125,16 +120,3 @@ class Network:
     model: nn.Module
     weights_file: Path
     metrics: dict[str, Metric]
-
-
-def measure_efficiency(
-    networks: Sequence[str], out: str | Path, *, batch_size: int, crop_size: int, rounds: int, device: str = "auto"
-) -> dict[str, Any]:
-    """Measure what the `networks` cost; write passes (`records.parquet`) and medians (`result.json`) into `out`."""
-    watch, directory, where = Stopwatch(), output_directory(out), str(choose_device(device))
-    table = efficiency_table(networks, batch_size=batch_size, crop_size=crop_size, rounds=rounds, device=where)
-    with replacing(directory / RECORDS) as temporary:
-        table.passes.to_parquet(temporary, index=False)
-    parameters = {"networks": list(networks), "batch_size": batch_size, "crop_size": crop_size, "rounds": rounds}
-    parameters["memory_method"] = table.memory_method
-    return write_result(directory, table.metrics, parameters, watch.provenance(device=where))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
-from statsmodels.stats import contingency_tables, multitest
 
 from resnest_core.errors import InputError
 
@@ -95,7 +94,9 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> PairedTest:
         raise InputError(f"paired outcomes are {a.dtype} and {b.dtype}; they must be booleans")
     only_a, only_b, n = int((a & ~b).sum()), int((b & ~a).sum()), a.size
     table = [[int((a & b).sum()), only_a], [only_b, int((~a & ~b).sum())]]
-    p = float(contingency_tables.mcnemar(table, exact=True).pvalue)
+    from statsmodels.stats.contingency_tables import mcnemar as exact_test  # a second to import, for comparisons only
+
+    p = float(exact_test(table, exact=True).pvalue)
     low, high = _tango_low(only_a, only_b, n), -_tango_low(only_b, only_a, n)
     return PairedTest(n, only_a, only_b, 100 * (only_a - only_b) / n, 100 * low, 100 * high, p)
 
@@ -104,7 +105,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values of one table, adjusted by Holm (1979), in their own order."""
     if not all(0 <= p <= 1 for p in p_values):
         raise InputError(f"p-values {list(p_values)}; each must lie between 0 and 1")
-    return multitest.multipletests(p_values, method="holm")[1].tolist()
+    from statsmodels.stats.multitest import multipletests  # as above
+
+    return multipletests(p_values, method="holm")[1].tolist()
 
 
 def mean_interval(values: ArrayLike) -> Interval:

@@ -10,7 +10,8 @@ import torch
 from resnest_core import record_figures
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
-from resnest_core.experiments import Classification, measure_efficiency
+from resnest_core.evaluation.efficiency import measure_efficiency
+from resnest_core.experiments import Classification
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.training import Recipe
 

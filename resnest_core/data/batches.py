@@ -58,7 +58,7 @@ def training_batches(
     augment: bool,
     workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch of images (B, 3, S, S) and targets (B,), in the order that `seed` gives; a short last batch is left out.
+    """One epoch of images (B, 3, S, S) and targets (B,), in the order of `seed`, without a last batch that is short.
 
     `augment` moves and mirrors the images of Fashion-MNIST; photographs are always augmented.
     """

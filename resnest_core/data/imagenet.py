@@ -25,6 +25,9 @@ from resnest_core.data import imagenet_labels
 from resnest_core.data.base import Report, check_request, image_problem, read_image, select
 from resnest_core.errors import InputError
 
+IMAGENET_SOURCE = (
+    "ILSVRC2012 is to be had from image-net.org, or from Kaggle's challenge of that name, after registration"
+)
 IMAGES = {"test": 50_000, "train": 1_281_167}
 _FOLDERS = {
     "test": (".", "val", "validation", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val"),
@@ -90,7 +93,8 @@ def open_imagenet(root: str | Path | None, split: str, limit: int) -> ImageFiles
         return _limited(files, limit)
     raise InputError(
         f"no ImageNet {'validation images' if split == 'test' else 'training folders'} in '{base}'; valid: class "
-        "folders n01440764/..., the flat folder with the development kit's ground truth, or Kaggle's tree with its CSV"
+        "folders n01440764/..., the flat folder with the development kit's ground truth, or Kaggle's tree with its "
+        f"CSV; {IMAGENET_SOURCE}"
     )
 
 
@@ -126,7 +130,8 @@ def _check(files: ImageFiles) -> Report:
 def _directory(name: str, root: str | Path | None, split: str, limit: int) -> Path:
     directory = check_request(root, split, limit)
     if directory is None:
-        raise InputError(f"data set '{name}' needs a data directory, and none was given; valid: --data DIR")
+        where = f"; {IMAGENET_SOURCE}" if name == "imagenet" else ""
+        raise InputError(f"data set '{name}' needs a data directory, and none was given; valid: --data DIR{where}")
     return directory
 
 
