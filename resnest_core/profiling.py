@@ -157,8 +157,8 @@ def efficiency_table(
         methods.add(memory.method)
         metrics[f"{name}.memory"] = metric(memory.bytes, "bytes")
         metrics |= _counts(name, model)
-        metrics[f"{name}.latency"] = _quartiles(times.loc[(name, 1)], "s")
-        metrics[f"{name}.images_per_second"] = _quartiles(batch_size / times.loc[(name, batch_size)], "images/s")
+        metrics[f"{name}.latency"] = _quartiles(times.loc[[(name, 1)]], "s")
+        metrics[f"{name}.images_per_second"] = _quartiles(batch_size / times.loc[[(name, batch_size)]], "images/s")
     return Efficiency(metrics, passes, ", ".join(sorted(methods)))
 
 

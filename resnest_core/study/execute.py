@@ -16,6 +16,7 @@ from resnest_core.files import sha256, write_json
 from resnest_core.study.events import tell
 from resnest_core.study.layout import Layout
 from resnest_core.study.processes import die_with_parent
+from resnest_core.study.ready import SOCKET, write_kernel_specification
 from resnest_core.study.state import State, can_go_on, files, read_state, results
 
 START = 300  # seconds that a kernel may take to start, on a busy machine
@@ -88,6 +89,9 @@ def kernel_environment(threads: int) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as own:
         os.environ |= {f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
         os.environ |= {"JUPYTER_RUNTIME_DIR": own, "IPYTHONDIR": own, "JUPYTER_PREFER_ENV_PATH": "1"}
+        if SOCKET in os.environ:
+            write_kernel_specification(Path(own))
+            os.environ["JUPYTER_PATH"] = own
         yield own
 
 

@@ -16,9 +16,11 @@ from resnest_core.files import output_directory
 from resnest_core.study import preflight
 from resnest_core.study.events import Listener
 from resnest_core.study.layout import Layout
+from resnest_core.study.notebooks import code_cells
 from resnest_core.study.plan import Plan, make_plan, write_plan
 from resnest_core.study.processes import MARK, die_with_parent, end_leftovers, sole_run
 from resnest_core.study.progress import Progress
+from resnest_core.study.ready import SOCKET, imported
 
 INTERRUPTED = 130
 SCRATCH = "resnest-"
@@ -73,6 +75,8 @@ def carry_out(plan: Plan, jobs: int) -> int:
     listener = Listener(plan.layout)
     signal.signal(signal.SIGTERM, _interrupt)
     scratch = new_scratch(plan.layout)
+    os.environ[SOCKET] = str(scratch / "ready")
+    kernels = start_ready(plan) if plan.to_run else None
     process = start_snakemake(plan.layout, jobs, scratch)
     try:
         while process.poll() is None:
@@ -82,8 +86,9 @@ def carry_out(plan: Plan, jobs: int) -> int:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
     finally:
-        process.kill()
-        process.wait()
+        for started in filter(None, (process, kernels)):
+            started.kill()
+            started.wait()
         end_leftovers(plan.layout.build)
         shutil.rmtree(scratch, ignore_errors=True)
     progress.report(listener.new())
@@ -98,6 +103,23 @@ def new_scratch(layout: Layout) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH))
     note.write_text(str(scratch))
     return scratch
+
+
+def start_ready(plan: Plan) -> subprocess.Popen[bytes]:
+    """Start the process that imports what the notebooks of `plan` do, and whose forks are their kernels."""
+    layout = plan.layout
+    notebooks = {layout.notebook(step.experiment.study) for step in plan.to_run.values()}
+    modules = imported(source for notebook in sorted(notebooks) for source, _ in code_cells(notebook))
+    with (layout.build / "kernels.log").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "resnest_core.study.ready", os.environ[SOCKET], *modules],
+            env={**os.environ, "PYTHONPATH": str(layout.root), MARK: str(layout.build)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
 
 
 def start_snakemake(layout: Layout, jobs: int, scratch: Path) -> subprocess.Popen[bytes]:
