@@ -14,7 +14,7 @@ BASELINE = Architecture(DEPTHS[50], radix=0, avd=False)
 # groups divide in every row of the ablation.
 MINI = replace(FAST, planes=(32, 64, 64), stem_width=16, crop_size=28, num_classes=10)
 MINI_BASELINE = replace(MINI, radix=0, avd=False, avd_first=False)
-MINI_DEPTHS = {11: (1, 1, 1), 14: (1, 1, 2), 17: (1, 1, 3), 20: (1, 1, 4)}  # deeper in the third stage, as the large ones
+MINI_DEPTHS = {11: (1, 1, 1), 14: (1, 1, 2), 17: (1, 1, 3), 20: (1, 1, 4)}  # the third deepens, as in ResNet-101
 
 
 def _ablation(base: Architecture) -> Rows:
