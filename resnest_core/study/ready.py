@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from resnest_core.files import write_json
+from resnest_core.study.fingerprint import parse
 from resnest_core.study.processes import die_with_parent
 
 SOCKET = "RESNEST_READY_SOCKET"
@@ -28,7 +29,7 @@ INLINE = "module://matplotlib_inline.backend_inline"
 
 def imported(sources: Iterable[str]) -> list[str]:
     """The modules that these cells import at their top level."""
-    statements = [statement for source in sources for statement in ast.parse(source).body]
+    statements = [statement for source in sources for statement in parse(source, "a cell").body]
     plain = [name.name for s in statements if isinstance(s, ast.Import) for name in s.names]
     return list(dict.fromkeys([*plain, *(s.module for s in statements if isinstance(s, ast.ImportFrom) if s.module)]))
 

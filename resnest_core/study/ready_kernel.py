@@ -10,7 +10,7 @@ import sys
 
 
 def main() -> int:
-    arguments = sys.argv[2:]
+    arguments, parent = sys.argv[2:], os.getppid()
     try:
         connection = socket.socket(socket.AF_UNIX)
         connection.connect(os.environ["RESNEST_READY_SOCKET"])
@@ -18,11 +18,16 @@ def main() -> int:
         os.execv(sys.executable, [sys.executable, "-m", "ipykernel_launcher", *arguments])
     wanted = {"arguments": arguments, "directory": os.getcwd(), "environment": dict(os.environ)}
     socket.send_fds(connection, [json.dumps(wanted).encode()], [1, 2])
-    try:
-        status = connection.recv(1)
-    except OSError:
-        status = b""
-    return status[0] if status else 1
+    connection.settimeout(1)
+    while os.getppid() == parent:
+        try:
+            status = connection.recv(1)
+        except TimeoutError:
+            continue
+        except OSError:
+            return 1
+        return status[0] if status else 1
+    return 1  # whoever wanted the kernel is gone, and its socket goes with this process
 
 
 if __name__ == "__main__":

@@ -18,7 +18,10 @@ Started = tuple[KernelManager, BlockingKernelClient]
 
 
 def test_only_imports_at_the_top_of_cells_are_made_ready() -> None:
-    cells = ["import a.b, c as d\nfrom e.f import g\n", "def h():\n    import i\nif True:\n    import j\nimport c"]
+    cells = [
+        "%pwd\nimport a.b, c as d\nfrom e.f import g\n",
+        "def h():\n    import i\nif True:\n    import j\nimport c",
+    ]
     assert imported(cells) == ["a.b", "c", "e.f"]
 
 
