@@ -18,7 +18,7 @@ from benchmarks import authors_way
 from resnest_core.data.imagenet import ImageFiles, open_folder
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.evaluation.classification import Protocol, evaluate_classifier
-from resnest_core.files import write_json
+from resnest_core.files import output_directory, write_json
 from resnest_core.models import create_model
 from resnest_core.models.split_attention import SplitAttentionConv2d
 from resnest_core.provenance import Stopwatch
@@ -40,6 +40,7 @@ def main(
 ) -> None:
     """Measure evaluation from JPEG to record, its peak memory, and the block alone; write JSON, print ratios."""
     watch = Stopwatch()
+    output_directory(out.parent)
     with tempfile.TemporaryDirectory() as scratch:
         files = _photographs(images, Path(scratch), limit)
         ways, memory = _evaluation(model, files, Path(scratch), batch_size, rounds, workers)
