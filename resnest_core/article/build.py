@@ -1,6 +1,5 @@
 """From a build directory to its article: notebook, Markdown, HTML and PDF."""
 
-import sys
 from pathlib import Path
 
 from traitlets.config import Config
@@ -12,10 +11,9 @@ from resnest_core.article.published import REPORT
 from resnest_core.article.results import Store
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, replacing
-from resnest_core.study.execute import kernel_environment
+from resnest_core.study.execute import execute_notebook
 
 NOTEBOOK = REPORT / "article.ipynb"
-LONGEST_SOCKET = 90  # characters of its directory; a socket's path has at most 107 bytes
 HIDDEN = "notebook"  # tag of cells that only who opens the notebook shall see
 
 
@@ -42,25 +40,11 @@ def build(directory: str | Path) -> tuple[Path, Path]:
 
 def _execute(directory: Path, executed: Path) -> Path:
     """Run the notebook on the results in `directory`."""
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema's format of IRIs: 3 s to import
-    import papermill
     from papermill.exceptions import PapermillExecutionError
 
+    quiet = ["--IPKernelApp.log_level=CRITICAL"]  # it is interrupted when a cell fails, and says so
     try:
-        with kernel_environment(threads=1) as own:
-            transport = {"transport": "ipc", "ip": f"{own}/kernel"} if len(own) < LONGEST_SOCKET else {}
-            papermill.execute_notebook(
-                NOTEBOOK,
-                executed,
-                parameters={"build": str(directory)},
-                kernel_name="python3",
-                progress_bar=False,
-                cwd=REPORT,
-                config=Config({"KernelManager": transport}),
-                extra_arguments=[
-                    "--IPKernelApp.log_level=CRITICAL"
-                ],  # it is interrupted when a cell fails, and says so
-            )
+        execute_notebook(NOTEBOOK, executed, {"build": str(directory)}, REPORT, threads=1, extra_arguments=quiet)
     except PapermillExecutionError as error:
         if error.ename == "InputError":
             raise InputError(error.evalue) from None

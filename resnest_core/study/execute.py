@@ -19,6 +19,7 @@ from resnest_core.study.processes import die_with_parent
 from resnest_core.study.ready import SOCKET, write_kernel_specification
 from resnest_core.study.state import State, can_go_on, files, read_state, results
 
+LONGEST_SOCKET = 90  # characters of its directory
 START = 300  # seconds that a kernel may take to start, on a busy machine
 
 
@@ -61,25 +62,39 @@ def prepare(layout: Layout, job: dict[str, Any]) -> State:
 
 
 def run_notebook(layout: Layout, job: dict[str, Any], threads: int) -> None:
-    """Execute the notebook in a kernel of its own, in the root of the repository; raises what papermill raises."""
+    """Execute an experiment's notebook in the root of the repository; raises what papermill raises."""
+    execute_notebook(
+        layout.root / job["notebook"],
+        layout.out(job["key"]) / "notebook.ipynb",
+        job["parameters"],
+        layout.root,
+        threads,
+        language="python",
+        start_timeout=START,
+        execution_timeout=job["timeout"],
+    )
+
+
+def execute_notebook(
+    notebook: Path, executed: Path, parameters: dict[str, Any], directory: Path, threads: int, **options: Any
+) -> None:
+    """Run papermill on `notebook` with a kernel of its own in `directory`; `options` and errors are papermill's."""
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema's format of IRIs: 3 s to import
     import papermill
     from traitlets.config import Config
 
     with kernel_environment(threads) as sockets:
         # Of the kernel's transports only ipc is out of reach for other users; a socket's path has at most 107 bytes.
-        transport = {"transport": "ipc", "ip": f"{sockets}/kernel"} if len(sockets) < 90 else {}
+        transport = {"transport": "ipc", "ip": f"{sockets}/kernel"} if len(sockets) < LONGEST_SOCKET else {}
         papermill.execute_notebook(
-            layout.root / job["notebook"],
-            layout.out(job["key"]) / "notebook.ipynb",
-            parameters=job["parameters"],
+            notebook,
+            executed,
+            parameters=parameters,
             kernel_name="python3",
-            language="python",
-            cwd=layout.root,
+            cwd=directory,
             progress_bar=False,
-            start_timeout=START,
-            execution_timeout=job["timeout"],
             config=Config({"KernelManager": transport}),
+            **options,
         )
 
 
