@@ -65,7 +65,9 @@ def evaluate_classifier(
         "device": run.device.type,
     }
     parts = Parts(out / "partial", identity)
-    costs = run.costs()
+    first, costs = run.first_batch()
+    if not parts.rows:
+        parts.append(first)
     rates = run.evaluate_rest(parts)
     records = parts.merge(out / RECORDS, len(dataset)).to_pandas()
     metrics = classification_metrics(records) | costs | {"images_per_second": _rate(rates)} | (more_metrics or {})
@@ -108,12 +110,13 @@ class _Run:
         logits = self.logits(images)
         return logits, len(images) / (time.perf_counter() - start)
 
-    def costs(self) -> dict[str, Metric]:
-        """Parameters, multiply-adds, and memory of one batch, found on the first one, which also warms up."""
-        images = next(self.batches(0))[1]
-        self._check_classes(self.logits(images))
-        memory = peak_memory(lambda: self.logits(images), self.device)
-        return {
+    def first_batch(self) -> tuple[pa.Table, dict[str, Metric]]:
+        """The records of the first batch, and what it costs: parameters, multiply-adds, and memory of its pass."""
+        indices, images = next(self.batches(0))
+        self._check_classes(self.logits(images[:1]))  # warms up, too
+        passes: list[Tensor] = []
+        memory = peak_memory(lambda: passes.append(self.logits(images)), self.device)
+        return self._records(indices, passes[0]), {
             "parameters": metric(count_parameters(self.model), "1"),
             "multiply_adds": metric(multiply_adds(self.model, images.shape[-1]), "1"),
             "activation_memory": metric(memory.bytes, "bytes"),
