@@ -60,15 +60,19 @@ def virtual_environment(root: Path, files: list[Path]) -> str:
     with _alone(venv):
         stamp = venv / f"installed.{files[-1].stem}"
         if not stamp.exists() or stamp.read_text() != _digest(root, files, python):
-            print("Installing what the study needs into .venv (the first time takes some minutes)", flush=True)
-            pip = _pip(venv)
-            options = [*(f"-r{file}" for file in files), f"-c{root / 'requirements.lock'}", "-e", str(root)]
-            if subprocess.run([*pip, "install", "--disable-pip-version-check", *options]).returncode:
-                raise InputError(
-                    "pip could not install the requirements into .venv: see its message above, then run again"
-                )
+            _install(root, venv, files)
             stamp.write_text(_digest(root, files, python))
     return str(python)
+
+
+def _install(root: Path, venv: Path, files: list[Path]) -> None:
+    """Install `files` into `venv`; pip shows its progress the first time, later it would list what is there already."""
+    first = not any(venv.glob("installed.*"))
+    print("Installing what the study needs into .venv" + (": some minutes" if first else ""), flush=True)
+    command = [*_pip(venv), "install", "--disable-pip-version-check", *([] if first else ["--quiet"])]
+    requirements = [*(f"-r{file}" for file in files), f"-c{root / 'requirements.lock'}", "-e", str(root)]
+    if subprocess.run([*command, *requirements]).returncode:
+        raise InputError("pip could not install the requirements into .venv: see its message above, then run again")
 
 
 def _pip(venv: Path) -> list[str]:

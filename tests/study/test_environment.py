@@ -56,7 +56,9 @@ def test_the_first_run_installs_and_the_second_does_not_ask_pip(machine: Machine
     assert environment.ready_python(root, tests=False) == python
     assert len(machine.installed) == 1
     environment.ready_python(root, tests=True)
-    assert machine.installed[1:] == [[*pip, f"-r{root}/requirements.txt", f"-r{root}/requirements-test.txt", *locked]]
+    assert machine.installed[1:] == [
+        [*pip, "--quiet", f"-r{root}/requirements.txt", f"-r{root}/requirements-test.txt", *locked]
+    ]
     environment.ready_python(root, tests=True)
     assert len(machine.installed) == 2
 
