@@ -107,19 +107,9 @@ def new_scratch(layout: Layout) -> Path:
 
 def start_ready(plan: Plan) -> subprocess.Popen[bytes]:
     """Start the process that imports what the notebooks of `plan` do, and whose forks are their kernels."""
-    layout = plan.layout
-    notebooks = {layout.notebook(step.experiment.study) for step in plan.to_run.values()}
+    notebooks = {plan.layout.notebook(step.experiment.study) for step in plan.to_run.values()}
     modules = imported(source for notebook in sorted(notebooks) for source, _ in code_cells(notebook))
-    with (layout.build / "kernels.log").open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "resnest_core.study.ready", os.environ[SOCKET], *modules],
-            env={**os.environ, "PYTHONPATH": str(layout.root), MARK: str(layout.build)},
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            preexec_fn=die_with_parent,
-        )
+    return _start(plan.layout, "kernels.log", ["resnest_core.study.ready", os.environ[SOCKET], *modules])
 
 
 def start_snakemake(layout: Layout, jobs: int, scratch: Path) -> subprocess.Popen[bytes]:
@@ -128,19 +118,24 @@ def start_snakemake(layout: Layout, jobs: int, scratch: Path) -> subprocess.Pope
     Its own variable SNAKEMAKE_PROFILE adds settings, such as an executor for a cluster.
     """
     shutil.rmtree(layout.build / ".snakemake", ignore_errors=True)
-    environment = {"PYTHONPATH": str(layout.root), "TMPDIR": str(scratch), MARK: str(layout.build)}
+    environment = {"TMPDIR": str(scratch)}
     if "XDG_CACHE_HOME" not in os.environ and not os.access(Path.home(), os.W_OK):
         environment["XDG_CACHE_HOME"] = str(scratch)  # Snakemake insists on one
     flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", "--cores", str(jobs)]
     where = ["--snakefile", str(layout.root / "workflow" / "Snakefile"), "--directory", str(layout.build)]
-    with (layout.build / "snakemake.log").open("w") as log:
+    return _start(layout, "snakemake.log", ["snakemake", *where, *flags], **environment)
+
+
+def _start(layout: Layout, log: str, module: list[str], **environment: str) -> subprocess.Popen[bytes]:
+    """Start a Python `module` with its arguments, in a session of its own: Ctrl-C is for the runner, which ends it."""
+    with (layout.build / log).open("w") as output:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "snakemake", *where, *flags],
-            env={**os.environ, **environment},
+            [sys.executable, "-P", "-m", *module],
+            env={**os.environ, "PYTHONPATH": str(layout.root), MARK: str(layout.build), **environment},
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for the runner, which ends the rest
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
             preexec_fn=die_with_parent,
         )
 
