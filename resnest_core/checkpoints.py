@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 BytesFile = io.BufferedReader | io.BytesIO
 
+# What the authors call parts of a network, and what they are called here: a key that begins so is renamed.
+RENAMED = {"pretrained.": "backbone.", "auxlayer.": "auxiliary."}
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -168,7 +171,7 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
     Only the integer counters `num_batches_tracked` may be absent, as they are from files older than torch 0.4.1.
     The model is unchanged after an error. `source` is named in it.
     """
-    own = model.state_dict()
+    own, state_dict = model.state_dict(), {our_key(key): value for key, value in state_dict.items()}
     missing = [key for key in own if key not in state_dict and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state_dict if key not in own]
     shapes = {key: (tuple(state_dict[key].shape), tuple(own[key].shape)) for key in own if key in state_dict}
@@ -182,6 +185,12 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
         listed = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("misshapen", described)]
         raise InputError(f"{source} does not fit the model: {'; '.join(filter(None, listed))}")
     model.load_state_dict({**own, **state_dict})
+
+
+def our_key(key: str) -> str:
+    """The name here of a published file's `key`."""
+    found = next((prefix for prefix in RENAMED if key.startswith(prefix)), "")
+    return RENAMED.get(found, "") + key.removeprefix(found)
 
 
 def _wrong_classes(misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, int] | None:

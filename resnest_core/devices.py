@@ -1,12 +1,14 @@
 """Where a network runs, with what precision, and how its numbers are seeded."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
 
 import torch
 from torch import nn
 
 from resnest_core.errors import InputError, unknown
 
+Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -33,7 +35,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
+def place(model: Model, device: torch.device) -> Model:
     """Move `model` to `device`, channels last on a CPU, where grouped convolutions of small maps are faster so."""
     model = model.to(device)
     return model.to(memory_format=torch.channels_last) if device.type == "cpu" else model

@@ -183,16 +183,23 @@ def trade_off(points: Sequence[TradeOff], *, cost: str, speed: str, accuracy: st
     """Accuracy against counted cost and against measured speed, on logarithmic axes."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
     families = list(dict.fromkeys(point.family for point in points))
-    for axes, attribute, label in ((left, "cost", cost), (right, "speed", speed)):
+    # Names stand where there is room: costly networks are the more accurate ones, and the slower.
+    for axes, attribute, label, shift in ((left, "cost", cost, 4), (right, "speed", speed, -4)):
         for number, family in enumerate(families):
             members = [point for point in points if point.family == family]
             x, y = [getattr(point, attribute) for point in members], [point.accuracy for point in members]
             axes.plot(x, y, MARKERS[number], color=COLOURS[number], label=family, markersize=4.5, alpha=0.9)
             for point, position in zip(members, x, strict=True):
                 axes.annotate(
-                    point.name, (position, point.accuracy), xytext=(4, 3), textcoords="offset points", fontsize=7.5
+                    point.name,
+                    (position, point.accuracy),
+                    xytext=(shift, 3),
+                    textcoords="offset points",
+                    fontsize=7.5,
+                    ha="left" if shift > 0 else "right",
                 )
         axes.set(xlabel=label, xscale="log")
+        axes.margins(x=0.1)
         _plain_ticks(axes)
     left.set_ylabel(accuracy)
     left.legend(loc="lower right")

@@ -123,6 +123,11 @@ def process_peak_memory() -> int:
     return max(_high_water(), _highest_before_reset)
 
 
+def device_peak_memory(device: torch.device) -> int:
+    """Highest memory in bytes that this process has taken on `device`."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_peak_memory()
+
+
 def efficiency_table(
     networks: Sequence[str],
     *,

@@ -4,7 +4,8 @@ Accuracies and their differences are in percent and percentage points; means kee
 """
 
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,11 @@ from scipy import optimize, stats
 from resnest_core.errors import InputError
 
 CONFIDENCE = 0.95
+RESAMPLES, PERMUTATIONS, BATCH = 1000, 2000, 20
 LEAST_STEP = 1e-12  # of a difference of proportions, far below 1/n
+
+Indices = NDArray[np.int64]
+Statistic = Callable[[Indices], NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,48 @@ def paired_seeds(values_a: ArrayLike, values_b: ArrayLike) -> PairedSeeds:
     test = stats.ttest_rel(a, b)
     bounds = test.confidence_interval(CONFIDENCE)
     return PairedSeeds(a.size, float(differences.mean()), float(bounds.low), float(bounds.high), float(test.pvalue))
+
+
+def bootstrap(statistic: Statistic, n: int) -> Interval:
+    """The value of `statistic` on `n` observations with its bootstrap interval (BCa: Efron 1987, JASA 82:171).
+
+    `statistic` maps indices (..., n) of observations to its values (...). The limits are None where it does not vary
+    among the resamples. The draws are the same every time.
+    """
+    everything = np.arange(n)
+    value = float(statistic(everything))
+    if n < 2:
+        return Interval(value, None, None, n)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy warns of what the limits then say: they are not finite
+        found = stats.bootstrap(
+            (everything,),
+            lambda chosen, axis: statistic(np.moveaxis(chosen, axis, -1)),
+            n_resamples=RESAMPLES,
+            batch=BATCH,
+            rng=np.random.default_rng(0),
+        ).confidence_interval
+    if not np.isfinite([found.low, found.high]).all():
+        return Interval(value, None, None, n)
+    return Interval(value, float(found.low), float(found.high), n)
+
+
+def permutation(difference: Callable[[Indices, Indices], NDArray[np.float64]], n: int) -> float:
+    """Two-sided p of no difference between a and b on the same `n` observations, which are swapped at random.
+
+    Of 2 n rows the first n are a's and the others b's; `difference` maps the indices (..., n) of the rows that stand
+    for each to values (...).
+    """
+    rows = np.arange(n)
+    test = stats.permutation_test(
+        (rows, rows + n),
+        lambda a, b, axis: difference(np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)),
+        permutation_type="samples",
+        n_resamples=PERMUTATIONS,
+        batch=BATCH,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
 
 
 def _numbers(values: ArrayLike) -> NDArray[np.float64]:

@@ -11,9 +11,9 @@ from resnest_core import record_figures
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
 from resnest_core.evaluation.efficiency import measure_efficiency
-from resnest_core.experiments import Classification
+from resnest_core.experiments.classification import Classification
 from resnest_core.models.variants import CLASSIFIERS
-from resnest_core.training import Recipe
+from resnest_core.training.classification import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from resnest_core import training
 from resnest_core.data import open_dataset
 from resnest_core.errors import InputError
-from resnest_core.training import Recipe, Trained, train_classifier
+from resnest_core.training import classification as training
+from resnest_core.training import loop
+from resnest_core.training.classification import Recipe, train_classifier
+from resnest_core.training.loop import Trained
 
 RECIPE = Recipe(epochs=2.5, batch_size=32, mixup=0.2, dropout=0.2, dropblock=0.1, augment=True, seed=3)
 
@@ -48,24 +50,24 @@ class Killed(Exception):
 def test_an_interrupted_training_goes_on_to_the_same_weights(
     tmp_path: Path, trained: tuple[Path, Trained], monkeypatch: pytest.MonkeyPatch, last_epoch: int
 ) -> None:
-    run_epoch = training._Training._run_epoch
+    run_epoch = loop.Training._run_epoch
 
-    def dying(self: training._Training, epoch: int, bar: object) -> None:
+    def dying(self: loop.Training, epoch: int, bar: object) -> None:
         if epoch > last_epoch:
             raise Killed
         run_epoch(self, epoch, bar)
 
-    monkeypatch.setattr(training._Training, "_run_epoch", dying)
+    monkeypatch.setattr(loop.Training, "_run_epoch", dying)
     with pytest.raises(Killed):
         train(tmp_path)
     assert not (tmp_path / "weights.safetensors").exists()
     epochs = []
 
-    def counting(self: training._Training, epoch: int, bar: object) -> None:
+    def counting(self: loop.Training, epoch: int, bar: object) -> None:
         epochs.append(epoch)
         run_epoch(self, epoch, bar)
 
-    monkeypatch.setattr(training._Training, "_run_epoch", counting)
+    monkeypatch.setattr(loop.Training, "_run_epoch", counting)
     assert same(train(tmp_path).model, trained[1].model)
     assert epochs == list(range(last_epoch + 1, 3)), "finished epochs are not trained again"
     assert (tmp_path / "curves.csv").read_text() == (trained[0] / "curves.csv").read_text()
@@ -80,7 +82,7 @@ def test_a_finished_training_is_loaded_and_another_recipe_is_not(
     def refuse(*_: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(training._Training, "_run_epoch", refuse)
+    monkeypatch.setattr(loop.Training, "_run_epoch", refuse)
     assert same(train(tmp_path).model, trained[1].model)
     with pytest.raises(AssertionError, match="trained again"):
         train(tmp_path, replace(RECIPE, weight_decay=0.0))
@@ -95,8 +97,8 @@ def test_a_network_learns(tmp_path: Path) -> None:
 def test_the_schedule_warms_up_and_ends_at_zero() -> None:
     images = open_dataset("fashion_mnist", split="train", limit=128)
     recipe = Recipe(epochs=10, batch_size=32, warmup_epochs=2, learning_rate=0.8)
-    run = training._Training("mini_resnetd11", images, images, recipe, training.Preprocessing(), "cpu", 0)
-    rates = [run._relative_rate(step) for step in range(41)]
+    run = training._Classification("mini_resnetd11", images, images, recipe, training.Preprocessing(), "cpu", 0)
+    rates = [run.relative_rate(step) for step in range(41)]
     assert recipe.scaled_rate == pytest.approx(0.1)
     assert rates[:8] == pytest.approx([step / 8 for step in range(1, 9)])
     assert rates[24] == pytest.approx(0.5), "half-way down between step 8 and step 40"
@@ -107,7 +109,7 @@ def test_the_schedule_warms_up_and_ends_at_zero() -> None:
 def test_only_weights_decay() -> None:
     images = open_dataset("fashion_mnist", split="train", limit=128)
     recipe = Recipe(weight_decay=0.01, momentum=0.5)
-    run = training._Training("mini_resnest11", images, images, recipe, training.Preprocessing(), "cpu", 0)
+    run = training._Classification("mini_resnest11", images, images, recipe, training.Preprocessing(), "cpu", 0)
     decay = {id(p): g["weight_decay"] for g in run.optimiser.param_groups for p in g["params"]}
     names = dict(run.model.named_parameters())
     assert len(decay) == len(names)
@@ -118,7 +120,7 @@ def test_only_weights_decay() -> None:
 
 def test_options_of_the_recipe_reach_the_network() -> None:
     images = open_dataset("fashion_mnist", split="train", limit=128)
-    run = training._Training("mini_resnest11", images, images, RECIPE, training.Preprocessing(), "cpu", 0)
+    run = training._Classification("mini_resnest11", images, images, RECIPE, training.Preprocessing(), "cpu", 0)
     assert run.model.drop.p == 0.2
     assert run.model.layer3[0].dropblock.p == 0.1
     mixed, targets = run._mix(torch.randn(32, 3, 28, 28), torch.arange(32) % 10)

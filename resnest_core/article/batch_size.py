@@ -183,6 +183,7 @@ class BatchSize:
                 ]
                 for batch, group in self.trained.items()
             ],
+            wide=True,
         )
 
     def _peak_rate(self, group: Group) -> Cell:

@@ -54,7 +54,7 @@ def evaluate(
 ) -> None:
     """Evaluate a classifier, and write records.parquet (a row an image) and result.json; goes on if interrupted."""
     from resnest_core.evaluation.classification import Protocol, accuracy_line
-    from resnest_core.experiments import Classification
+    from resnest_core.experiments.classification import Classification
 
     experiment = Classification(
         model=model,
@@ -78,7 +78,7 @@ def train(
     epochs: Annotated[float, typer.Option(help="Passes over the training images.")] = 1.0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="For a batch of 256, to which it is proportional.")] = 0.4,
-    weight_decay: Annotated[float, typer.Option(help="On weights; biases and normalisation do not decay.")] = 5e-4,
+    weight_decay: Annotated[float, typer.Option(help="On weights; biases and normalisation do not decay.")] = 2e-4,
     label_smoothing: Annotated[float, typer.Option(help="Part of the target spread over all classes.")] = 0.1,
     mixup: Annotated[float, typer.Option(help="Alpha of mixup; 0 for none.")] = 0.0,
     dropout: Annotated[float, typer.Option(help="Before the last layer.")] = 0.0,
@@ -91,8 +91,8 @@ def train(
 ) -> None:
     """Train a classifier, evaluate it, and write weights, curves, records and result; goes on if interrupted."""
     from resnest_core.evaluation.classification import Protocol, accuracy_line
-    from resnest_core.experiments import Classification
-    from resnest_core.training import Recipe
+    from resnest_core.experiments.classification import Classification
+    from resnest_core.training.classification import Recipe
 
     recipe = Recipe(
         epochs=epochs,

@@ -1,28 +1,48 @@
-"""Data sets of images: `open_dataset` and `check` by name."""
+"""Data sets of images by name: `open_dataset` for classification, `open_segmentation`, and `check` for all."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
-from resnest_core.data import fashion_mnist, imagenet
-from resnest_core.data.base import Dataset, Report
+from resnest_core.data import fashion_mnist, imagenet, scenes, segmentation
+from resnest_core.data.base import Dataset, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.errors import unknown
 
-__all__ = ["DATASETS", "Dataset", "FashionMNIST", "Report", "check", "open_dataset"]
+__all__ = [
+    "DATASETS",
+    "SEGMENTATION_DATASETS",
+    "Dataset",
+    "FashionMNIST",
+    "Report",
+    "SegmentationDataset",
+    "check",
+    "open_any",
+    "open_dataset",
+    "open_segmentation",
+]
+
+Data = TypeVar("Data", covariant=True)
 
 
-class _Entry(NamedTuple):
-    open: Callable[[str | Path | None, str, int], Dataset]
+class _Entry(NamedTuple, Generic[Data]):
+    open: Callable[[str | Path | None, str, int], Data]
     check: Callable[[str | Path | None, str], Report]
 
 
-_ENTRIES = {
+_CLASSIFICATION: dict[str, _Entry[Dataset]] = {
     "fashion_mnist": _Entry(fashion_mnist.open_split, fashion_mnist.check),
     "imagefolder": _Entry(imagenet.open_folder, imagenet.check_folder),
     "imagenet": _Entry(imagenet.open_imagenet, imagenet.check_imagenet),
 }
-DATASETS = tuple(_ENTRIES)
+_SEGMENTATION: dict[str, _Entry[SegmentationDataset]] = {
+    "scenes": _Entry(scenes.open_scenes, scenes.check),
+    "ade20k": _Entry(partial(segmentation.open_files, "ade20k"), partial(segmentation.check, "ade20k")),
+    "pcontext": _Entry(partial(segmentation.open_files, "pcontext"), partial(segmentation.check, "pcontext")),
+    "cityscapes": _Entry(partial(segmentation.open_files, "cityscapes"), partial(segmentation.check, "cityscapes")),
+}
+DATASETS, SEGMENTATION_DATASETS = tuple(_CLASSIFICATION), tuple(_SEGMENTATION)
 
 
 def open_dataset(name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0) -> Dataset:
@@ -32,17 +52,33 @@ def open_dataset(name: str, root: str | Path | None = None, *, split: str = "tes
     take turns; 0, or a limit not below n, takes all in their own order. Raises InputError for an unknown name or split,
     a negative limit, and a directory that is missing, empty or without the data set.
     """
-    dataset = _entry(name).open(root, split, limit)
-    print(f"data: {dataset.source}", flush=True)
-    return dataset
+    return _open(_CLASSIFICATION, name, root, split, limit)
+
+
+def open_segmentation(
+    name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0
+) -> SegmentationDataset:
+    """As `open_dataset`, one of `SEGMENTATION_DATASETS`; `limit` takes the first images of the data set's own order."""
+    return _open(_SEGMENTATION, name, root, split, limit)
+
+
+def open_any(name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0) -> Any:
+    """Open a data set of whatever task."""
+    return _open({**_CLASSIFICATION, **_SEGMENTATION}, name, root, split, limit)
 
 
 def check(name: str, root: str | Path | None = None, *, split: str = "test") -> Report:
     """Read every file of the data set and report what is missing or unreadable; InputError if it cannot be opened."""
-    return _entry(name).check(root, split)
+    return _entry({**_CLASSIFICATION, **_SEGMENTATION}, name).check(root, split)
 
 
-def _entry(name: str) -> _Entry:
-    if name not in _ENTRIES:
-        raise unknown("data set", name, DATASETS)
-    return _ENTRIES[name]
+def _open(entries: dict[str, _Entry[Data]], name: str, root: str | Path | None, split: str, limit: int) -> Data:
+    dataset = _entry(entries, name).open(root, split, limit)
+    print(f"data: {dataset.source}", flush=True)  # type: ignore[attr-defined]  # every data set has one
+    return dataset
+
+
+def _entry(entries: dict[str, _Entry[Data]], name: str) -> _Entry[Data]:
+    if name not in entries:
+        raise unknown("data set", name, entries)
+    return entries[name]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from resnest_core.errors import InputError, unknown
@@ -35,6 +36,32 @@ class Dataset(Protocol):
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB; raises InputError naming a file that cannot be read."""
+
+    def __len__(self) -> int: ...
+
+
+class SegmentationDataset(Protocol):
+    """Images with a class for each pixel: `classes` are their names, `paths[i]` is relative to the data directory."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def paths(self) -> list[str]: ...
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) that tells whether two selections of images are the same, in the same order."""
+
+    @property
+    def source(self) -> str:
+        """Where the images come from and how many of all they are, for people."""
+
+    def load(self, index: int) -> tuple[Image.Image, NDArray[np.int16]]:
+        """Image `index` in RGB and its classes (H, W): indices into `classes`, -1 for pixels that do not count.
+
+        Raises InputError naming the file if one cannot be read or does not fit.
+        """
 
     def __len__(self) -> int: ...
 

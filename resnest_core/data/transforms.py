@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -80,6 +81,16 @@ def to_batch(images: Tensor) -> Tensor:
     """Grey Fashion-MNIST images (B, 28, 28) uint8 as float32 (B, 3, 28, 28), normalised, all three channels equal."""
     grey = _normalise(images.unsqueeze(1), (FASHION_MNIST_MEAN,), (FASHION_MNIST_STD,))
     return grey.expand(-1, 3, -1, -1).contiguous()
+
+
+def as_tensors(image: Image.Image, target: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
+    """An image as (3, H, W) uint8, and its classes as (H, W) int64."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1), torch.from_numpy(target.astype(np.int64))
+
+
+def normalised(image: Tensor) -> Tensor:
+    """Photograph (..., 3, H, W) uint8 as float32, by ImageNet's mean and deviation."""
+    return _normalise(image, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def augment_batch(images: Tensor, generator: torch.Generator, *, shift: int = 2) -> Tensor:

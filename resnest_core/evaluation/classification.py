@@ -11,7 +11,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from tqdm.auto import tqdm
 
 from resnest_core.data import Dataset
 from resnest_core.data.batches import evaluation_batches
@@ -19,12 +18,10 @@ from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import autocast, choose_device, place, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.records import CLASSIFICATION, LOGITS, Parts
-from resnest_core.evaluation.results import RECORDS, Metric, classification_metrics, metric, write_result
+from resnest_core.evaluation.results import RECORDS, Metric, classification_metrics, metric, rate, write_result
 from resnest_core.files import output_directory
 from resnest_core.profiling import count_parameters, multiply_adds, peak_memory
 from resnest_core.provenance import Stopwatch, state_digest
-
-SECONDS_BETWEEN_PARTS = 20.0
 
 
 @dataclass(frozen=True)
@@ -68,9 +65,9 @@ def evaluate_classifier(
     first, costs = run.first_batch()
     if not parts.rows:
         parts.append(first)
-    rates = run.evaluate_rest(parts)
+    parts.fill(run.rows(parts.rows), len(dataset))
     records = parts.merge(out / RECORDS, len(dataset)).to_pandas()
-    metrics = classification_metrics(records) | costs | {"images_per_second": _rate(rates)} | (more_metrics or {})
+    metrics = classification_metrics(records) | costs | {"images_per_second": run.rate()} | (more_metrics or {})
     provenance = watch.provenance(
         device=str(run.device),
         precision=protocol.precision,
@@ -87,6 +84,7 @@ class _Run:
         self.device = choose_device(protocol.device)
         self.model = place(model, self.device).eval()
         self.dataset, self.preprocessing, self.protocol = dataset, preprocessing, protocol
+        self.rates: list[float] = []
 
     def batches(self, first: int) -> Iterator[tuple[np.ndarray, Tensor]]:
         return evaluation_batches(
@@ -122,22 +120,16 @@ class _Run:
             "activation_memory": metric(memory.bytes, "bytes"),
         }
 
-    def evaluate_rest(self, parts: Parts) -> list[float]:
-        """Evaluate what `parts` lacks, and return the images a second of each batch."""
-        rates, tables, written = [], [], time.monotonic()
-        done = tqdm(total=len(self.dataset), initial=parts.rows, desc="evaluating", unit="image")
-        for indices, images in self.batches(parts.rows):
-            logits, rate = self.timed(images)
-            rates.append(rate)
-            tables.append(self._records(indices, logits))
-            done.update(len(indices))
-            if time.monotonic() - written > SECONDS_BETWEEN_PARTS:
-                parts.append(pa.concat_tables(tables))
-                tables, written = [], time.monotonic()
-        if tables:
-            parts.append(pa.concat_tables(tables))
-        done.close()
-        return rates or [self.timed(next(self.batches(0))[1])[1]]
+    def rows(self, first: int) -> Iterator[pa.Table]:
+        """The records of the images from index `first` on, a batch at a time."""
+        for indices, images in self.batches(first):
+            logits, speed = self.timed(images)
+            self.rates.append(speed)
+            yield self._records(indices, logits)
+
+    def rate(self) -> Metric:
+        """Images a second in the forward passes; of the first batch if no other was left to do."""
+        return rate(self.rates or [self.timed(next(self.batches(0))[1])[1]])
 
     def _records(self, indices: np.ndarray, logits: Tensor) -> pa.Table:
         """The records of images `indices` (N,), from their logits (N, classes)."""
@@ -177,12 +169,6 @@ def _lists(matrix: Tensor) -> pa.ListArray:
     """The rows of a matrix (N, M) as N lists."""
     n, m = matrix.shape
     return pa.ListArray.from_arrays(np.arange(0, n * m + 1, m, dtype=np.int32), matrix.contiguous().flatten().numpy())
-
-
-def _rate(rates: list[float]) -> Metric:
-    """Images a second in the forward passes: the median over batches, between their quartiles."""
-    low, median, high = np.quantile(rates, [0.25, 0.5, 0.75])
-    return metric(float(median), "images/s", low=float(low), high=float(high), n=len(rates))
 
 
 def accuracy_line(result: dict[str, Any]) -> str:

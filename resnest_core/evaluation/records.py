@@ -3,12 +3,15 @@
 import hashlib
 import json
 import shutil
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tqdm.auto import tqdm
 
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, replacing
@@ -27,6 +30,18 @@ CLASSIFICATION = pa.schema(
     ]
 )
 LOGITS = pa.field("logits", pa.list_(pa.float32()))
+SEGMENTATION = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("image", pa.string()),
+        ("height", pa.int64()),
+        ("width", pa.int64()),
+        ("intersections", pa.list_(pa.int64())),  # of pixels, by class; as the two below
+        ("unions", pa.list_(pa.int64())),
+        ("pixels", pa.list_(pa.int64())),  # labelled as the class
+    ]
+)
+SECONDS_BETWEEN_PARTS = 20.0
 
 
 class Parts:
@@ -44,6 +59,19 @@ class Parts:
         self._root = directory
         self._directory = output_directory(directory / name)
         self.rows = sum(pq.read_metadata(part).num_rows for part in self._parts())
+
+    def fill(self, tables: Iterable[pa.Table], n: int) -> None:
+        """Add `tables`, in which the rows of `n` images come in order, and write a part every now and then."""
+        waiting, written = [], time.monotonic()
+        with tqdm(total=n, initial=self.rows, desc="evaluating", unit="image") as bar:
+            for table in tables:
+                waiting.append(table)
+                bar.update(table.num_rows)
+                if time.monotonic() - written > SECONDS_BETWEEN_PARTS:
+                    self.append(pa.concat_tables(waiting))
+                    waiting, written = [], time.monotonic()
+        if waiting:
+            self.append(pa.concat_tables(waiting))
 
     def append(self, table: pa.Table) -> None:
         """Add the rows that follow those already there."""

@@ -22,6 +22,12 @@ def metric(
     return {"value": value, "low": low, "high": high, "n": n, "unit": unit}
 
 
+def rate(rates: list[float]) -> Metric:
+    """Images a second: the median over batches or images, between the quartiles."""
+    low, median, high = np.quantile(rates, [0.25, 0.5, 0.75])
+    return metric(float(median), "images/s", low=float(low), high=float(high), n=len(rates))
+
+
 def classification_metrics(records: pd.DataFrame) -> dict[str, Metric]:
     """Top-1 and top-5 accuracy (%, Wilson intervals) and the mean loss (nats, t interval) of classifier records."""
     n = len(records)

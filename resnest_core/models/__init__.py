@@ -8,13 +8,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from resnest_core.errors import unknown
+from resnest_core.models.deeplab import Segmenter
 from resnest_core.models.resnet import ResNet
-from resnest_core.models.variants import CLASSIFIERS
+from resnest_core.models.variants import CLASSIFIERS, SEGMENTERS
 
 Builder = Callable[..., nn.Module]
 
 TASKS: dict[str, dict[str, Builder]] = {
     "classification": {name: partial(ResNet, architecture) for name, architecture in CLASSIFIERS.items()},
+    "semantic_segmentation": {name: partial(Segmenter, row) for name, row in SEGMENTERS.items()},
 }
 
 

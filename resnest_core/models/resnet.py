@@ -129,7 +129,7 @@ class ResNet(nn.Module):
             channels = architecture.planes[stage] * EXPANSION
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.drop = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
-        self.fc = nn.Linear(channels, num_classes or architecture.num_classes)
+        self.fc: nn.Module = nn.Linear(channels, num_classes or architecture.num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,7 +1,8 @@
-"""The table of classifiers: a row a network."""
+"""The tables of networks: a row a network."""
 
 from dataclasses import replace
 
+from resnest_core.models.deeplab import Segmentation
 from resnest_core.models.resnet import Architecture
 
 Rows = dict[str, Architecture]
@@ -12,9 +13,9 @@ BASELINE = Architecture(DEPTHS[50], radix=0, avd=False)
 
 # For images of 28 pixels that two cores can train on: three stages at strides 4, 8, 16. 32 planes are the fewest whose
 # groups divide in every row of the ablation.
-MINI = replace(FAST, planes=(32, 64, 64), stem_width=16, crop_size=28, num_classes=10)
+MINI = replace(FAST, planes=(32, 32, 64), stem_width=8, crop_size=28, num_classes=10)
 MINI_BASELINE = replace(MINI, radix=0, avd=False, avd_first=False)
-MINI_DEPTHS = {11: (1, 1, 1), 14: (1, 1, 2), 17: (1, 1, 3), 20: (1, 1, 4)}  # the third deepens, as in ResNet-101
+MINI_DEPTHS = {11: (1, 1, 1), 14: (1, 2, 1), 17: (1, 3, 1), 20: (1, 4, 1)}  # the third has maps of 2 x 2
 
 
 def _ablation(base: Architecture) -> Rows:
@@ -43,4 +44,23 @@ CLASSIFIERS: Rows = {
     # The paper's 0s1x64d is ResNet-D, and 2s1x64d the smallest of the family above.
     **{f"mini_{name}": replace(row, layers=MINI_DEPTHS[11]) for name, row in _ablation(MINI).items()},
     "mini_0s1x64d": replace(MINI_BASELINE, layers=MINI_DEPTHS[11]),
+}
+
+SEGMENTATION_CLASSES = {"ade": 150, "pcontext": 59, "citys": 19}
+SEGMENTERS: dict[str, Segmentation] = {
+    **{
+        f"deeplab_resnest{depth}_{dataset}": Segmentation(CLASSIFIERS[f"resnest{depth}"], classes)
+        for dataset, classes in SEGMENTATION_CLASSES.items()
+        for depth in DEPTHS
+    },
+    **{
+        f"fcn_resnest50_{dataset}": Segmentation(CLASSIFIERS["resnest50"], SEGMENTATION_CLASSES[dataset], rates=())
+        for dataset in ("ade", "pcontext")
+    },
+    "deeplab_resnetd50": Segmentation(BASELINE, SEGMENTATION_CLASSES["ade"]),
+    # For scenes of 128 pixels, whose map at stride 8 is a fourth of the published one.
+    **{
+        f"mini_deeplab_{trunk}": Segmentation(CLASSIFIERS[f"mini_{trunk}"], 11, rates=(3, 6, 9))
+        for trunk in ("resnest11", "resnetd11")
+    },
 }

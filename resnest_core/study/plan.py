@@ -18,7 +18,7 @@ from resnest_core.files import write_json
 from resnest_core.study.fingerprint import PACKAGE, Code, digest, notebook_digest
 from resnest_core.study.layout import Layout
 from resnest_core.study.notebooks import Notebook, code_cells, read_notebook
-from resnest_core.study.profiles import Experiment, Parameters, Profile, experiments, load_profile
+from resnest_core.study.profiles import INHERITED, Experiment, Parameters, Profile, experiments, load_profile
 from resnest_core.study.state import read_json, read_state, results, why_stale
 
 VERSIONS = ("torch", "numpy", "pillow")
@@ -200,11 +200,12 @@ def _given(layout: Layout, experiment: Experiment, notebook: Notebook, shared: P
     """The parameters that an experiment hands to its notebook, except `out`; all checked."""
     ours = {name: value for name, value in shared.items() if name in notebook.annotations}
     own = experiment.parameters
-    if taken := own.keys() & {"out", *(["weights"] if experiment.weights_from else [])}:
+    if taken := own.keys() & {"out", *experiment.inherited}:
         raise InputError(f"experiment '{experiment.key}' sets '{sorted(taken)[0]}', which the runner sets; remove it")
-    weights = {}
-    if experiment.weights_from:
-        weights = {"weights": layout.relative(layout.out(experiment.weights_from) / "weights.safetensors")}
+    weights = {
+        parameter: layout.relative(layout.out(key) / "weights.safetensors")
+        for parameter, key in experiment.inherited.items()
+    }
     given = {**ours, **own, **weights}
     notebook.check(given, f"experiment '{experiment.key}'")
     return given
@@ -212,10 +213,11 @@ def _given(layout: Layout, experiment: Experiment, notebook: Notebook, shared: P
 
 def _files(layout: Layout, experiment: Experiment, parameters: Parameters) -> dict[str, str]:
     """Size and time of a weights file from outside the study, so that another file of its name counts as a change."""
-    path = layout.root / str(parameters.get("weights", ""))
-    if experiment.weights_from or not path.is_file():
-        return {}
-    return {path.name: f"{path.stat().st_size} bytes of {datetime.fromtimestamp(path.stat().st_mtime)}"}
+    outside = [parameters.get(name, "") for name in INHERITED.values() if name not in experiment.inherited]
+    files = [path for path in (layout.root / str(value) for value in outside if value) if path.is_file()]
+    return {
+        path.name: f"{path.stat().st_size} bytes of {datetime.fromtimestamp(path.stat().st_mtime)}" for path in files
+    }
 
 
 def _with_needs(known: dict[str, Experiment], chosen: Iterable[str]) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Before any work: everything that the planned experiments need and that is not there.
 
-The parameters of these names mean the same in every notebook: `model` with `weights` ("published" or a file), and
-`dataset` with `data` (its directory, "" for the embedded one).
+The parameters of these names mean the same in every notebook: `model` with `weights` ("published" or a file) or
+`backbone` (a file), and `dataset` with `data` (its directory, "" for the embedded one).
 """
 
 import io
@@ -14,6 +14,7 @@ from resnest_core import checkpoints, data
 from resnest_core.errors import InputError
 from resnest_core.study.layout import Layout
 from resnest_core.study.plan import Plan, Step
+from resnest_core.study.profiles import INHERITED
 
 SPACE = 50e6  # bytes that an experiment may take: weights, records and the state of its training
 
@@ -63,8 +64,9 @@ def check_space(plan: Plan) -> None:
 def _needs(step: Step) -> Iterator[tuple[str, str, str]]:
     """What an experiment needs from outside: kind, name, and where it is looked for."""
     parameters = step.parameters
-    if parameters.get("weights") and not step.experiment.weights_from:
-        yield "weights of", str(parameters.get("model", "")), str(parameters["weights"])
+    for name in INHERITED.values():
+        if parameters.get(name) and name not in step.experiment.inherited:
+            yield f"{name} of", str(parameters.get("model", "")), str(parameters[name])
     if parameters.get("dataset"):
         yield "data set", str(parameters["dataset"]), str(parameters.get("data") or "")
 
@@ -72,11 +74,11 @@ def _needs(step: Step) -> Iterator[tuple[str, str, str]]:
 def _problem(layout: Layout, kind: str, name: str, where: str) -> str | None:
     """What is wrong with a thing that is needed, with the way to get it; None if it is there and right."""
     try:
-        if kind == "weights of":
+        if kind != "data set":
             checkpoints.resolve(where if where == "published" else layout.root / where, name)
         else:
             with redirect_stdout(io.StringIO()):
-                data.open_dataset(name, where or None)
+                data.open_any(name, where or None)
     except InputError as error:
         return str(error)
     return None

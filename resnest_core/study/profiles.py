@@ -14,6 +14,8 @@ from resnest_core.errors import InputError
 
 Parameters = dict[str, Any]
 NAME = r"^[A-Za-z0-9][\w.-]*$"
+# Keys of an entry that name another experiment, and the parameter in which its weights file is handed over.
+INHERITED = {"weights_from": "weights", "backbone_from": "backbone"}
 
 
 class Entry(BaseModel):
@@ -25,6 +27,7 @@ class Entry(BaseModel):
     parameters: Parameters = {}
     same_as: str | None = None
     weights_from: str | None = None
+    backbone_from: str | None = None
 
 
 class Study(BaseModel):
@@ -55,14 +58,21 @@ class Experiment:
     parameters: Parameters
     same_as: str | None = None
     weights_from: str | None = None
+    backbone_from: str | None = None
 
     @property
     def key(self) -> str:
         return f"{self.study}/{self.name}"
 
     @property
+    def inherited(self) -> dict[str, str]:
+        """The parameters that get the weights of other experiments, with the keys of those."""
+        sources = {parameter: getattr(self, reference) for reference, parameter in INHERITED.items()}
+        return {parameter: key for parameter, key in sources.items() if key}
+
+    @property
     def needs(self) -> list[str]:
-        return [self.weights_from] if self.weights_from else []
+        return list(self.inherited.values())
 
 
 def load_profile(path: Path) -> Profile:
@@ -107,7 +117,7 @@ def _experiment(study: str, settings: Study, entry: Entry, point: Parameters) ->
     where = f"experiment '{study}/{entry.name}'"
     if both := point.keys() & entry.parameters.keys():
         raise InputError(f"{where} has '{sorted(both)[0]}' in its grid and in its parameters; keep one")
-    texts = {text: _fill(getattr(entry, text), point, where) for text in ("name", "same_as", "weights_from")}
+    texts = {text: _fill(getattr(entry, text), point, where) for text in ("name", "same_as", *INHERITED)}
     return Experiment(study=study, parameters={**settings.parameters, **entry.parameters, **point}, **texts)
 
 
@@ -123,16 +133,21 @@ def _check_references(experiment: Experiment, known: dict[str, Experiment]) -> N
     key = experiment.key
     if not re.match(NAME, experiment.name):
         raise InputError(f"experiment '{key}' cannot name a directory; use letters, digits, '_', '-' and '.'")
-    if experiment.same_as and experiment.weights_from:
-        raise InputError(f"experiment '{key}' has same_as and weights_from; an alias runs nothing, keep one")
-    for kind, target in (("same_as", experiment.same_as), ("weights_from", experiment.weights_from)):
+    references = {reference: getattr(experiment, reference) for reference in ("same_as", *INHERITED)}
+    if experiment.same_as and experiment.needs:
+        raise InputError(f"experiment '{key}' has same_as and needs another's weights; an alias runs nothing, keep one")
+    for kind, target in references.items():
         if target is not None and (target not in known or known[target].same_as or target == key):
             raise InputError(f"experiment '{key}': {kind} '{target}' is no experiment of this profile that runs")
-    seen = [key]
-    while source := known[seen[-1]].weights_from:
-        if source in seen:
-            raise InputError(f"experiment '{key}' needs its own weights: {' <- '.join([*seen, source])}")
-        seen.append(source)
+    _check_order(known, [key])
+
+
+def _check_order(known: dict[str, Experiment], path: list[str]) -> None:
+    """InputError if what the last of `path` needs leads back to one of them."""
+    for need in known[path[-1]].needs if path[-1] in known else []:
+        if need in path:
+            raise InputError(f"experiment '{path[0]}' needs its own weights: {' <- '.join([*path, need])}")
+        _check_order(known, [*path, need])
 
 
 def _describe(error: ErrorDetails) -> str:

@@ -1,4 +1,4 @@
-"""One classification experiment, from settings to records: what the notebooks and the command line call."""
+"""One experiment in classification."""
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -16,9 +16,10 @@ from resnest_core.evaluation.classification import Protocol, evaluate_classifier
 from resnest_core.evaluation.results import RECORDS, Metric, metric
 from resnest_core.models import create_model
 from resnest_core.models.variants import CLASSIFIERS
-from resnest_core.training import CURVES, Recipe, train_classifier
+from resnest_core.training.classification import Recipe, train_classifier
+from resnest_core.training.loop import CURVES
 
-MONITORED_IMAGES = 1000
+MONITORED_IMAGES = 500
 
 
 @dataclass(frozen=True)

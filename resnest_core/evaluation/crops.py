@@ -1,0 +1,81 @@
+"""Logits of many crops in batches that fit into a memory budget."""
+
+import psutil
+import torch
+from torch import Tensor
+
+from resnest_core.devices import autocast
+from resnest_core.errors import InputError
+from resnest_core.models.deeplab import Segmenter
+from resnest_core.profiling import peak_memory
+
+CPU_BUDGET = 2 * 2**30
+GPU_SHARE = 0.8
+GIB = 2**30
+
+
+class CropRunner:
+    """Crops (N, 3, h, w) to logits (N, classes, h', w') of `model`, which is in evaluation mode on `device`.
+
+    As many crops go through the network at once as `budget` GiB hold (0: 2 GiB on a CPU, 80 % of what is free on a
+    GPU), by what the first one took; where memory runs out all the same, half as many from then on.
+    """
+
+    def __init__(self, model: Segmenter, device: torch.device, precision: str, budget: float) -> None:
+        if budget < 0:
+            raise InputError(f"memory budget is {budget} GiB; it must be above 0, or 0 for the default")
+        self.model, self.device, self.precision = model, device, precision
+        self.budget = budget * GIB if budget else default_budget(device)
+        self.memory_per_pixel = 0.0
+        self.most: int | None = None  # crops at once, once memory has run out
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        if not self.memory_per_pixel:
+            self._measure(crops[:1])
+        parts: list[Tensor] = []
+        done = 0
+        while done < len(crops):
+            size = self.batch_size(crops)
+            try:
+                parts.append(self._forward(crops[done : done + size]))
+            except RuntimeError as error:  # torch.OutOfMemoryError is one
+                self._halve(size, error)
+                continue
+            done += size
+        return torch.cat(parts)
+
+    def batch_size(self, crops: Tensor) -> int:
+        """How many of `crops` (N, 3, h, w) go through at once."""
+        fits = int(self.budget // (self.memory_per_pixel * crops.shape[2] * crops.shape[3]))
+        return min(max(fits, 1), self.most or len(crops), len(crops))
+
+    def _measure(self, crop: Tensor) -> None:
+        self._forward(crop)  # sets up the kernels
+        memory = peak_memory(lambda: self._forward(crop), self.device).bytes
+        self.memory_per_pixel = max(memory, 1) / (crop.shape[2] * crop.shape[3])
+
+    @torch.inference_mode()
+    def _forward(self, crops: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            return self.model.logits(crops.to(self.device)).float()
+
+    def _halve(self, size: int, error: RuntimeError) -> None:
+        if not is_memory_error(error):
+            raise error
+        if size == 1:
+            raise InputError(
+                "memory ran out on a single crop; use a device with more, or a smaller crop size"
+            ) from None
+        self.most = size // 2
+
+
+def is_memory_error(error: RuntimeError) -> bool:
+    """Whether torch raised `error` because memory ran out; on a CPU it has no class of its own."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def default_budget(device: torch.device) -> float:
+    """Bytes."""
+    if device.type == "cuda":
+        return GPU_SHARE * torch.cuda.mem_get_info(device)[0]
+    return min(CPU_BUDGET, psutil.virtual_memory().available / 2)

@@ -1,0 +1,77 @@
+"""Pixel accuracy and intersection over union, from counts by image and class."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from resnest_core.evaluation.results import Metric, metric
+from resnest_core.statistics import bootstrap
+
+IGNORED = -1  # the class of pixels that do not count
+Counts = NDArray[np.int64]
+COUNTS = ("intersections", "unions", "pixels")
+
+
+def count(predicted: Tensor, target: Tensor, classes: int) -> dict[str, Tensor]:
+    """By class (classes,): pixels that are right, pixels of the class in either map, and pixels of it in truth.
+
+    `predicted` and `target` are maps (H, W) of 0 to `classes` - 1; where the target is -1 neither map counts.
+    """
+    counted = target != IGNORED
+    truth, guess = target[counted].long(), predicted[counted].long()
+    right, guessed, true = (torch.bincount(x, minlength=classes) for x in (guess[guess == truth], guess, truth))
+    return {"intersections": right, "unions": guessed + true - right, "pixels": true}
+
+
+def by_image(records: pd.DataFrame) -> dict[str, Counts]:
+    """The counts of segmentation records as matrices (images, classes)."""
+    return {name: np.stack(records[name].to_list()).astype(np.int64) for name in COUNTS}
+
+
+def pixel_accuracy(intersections: Counts, pixels: Counts) -> NDArray[np.float64]:
+    """The share (%) of labelled pixels that are right, from sums (..., classes) over images."""
+    return 100 * intersections.sum(-1) / np.maximum(pixels.sum(-1), 1)
+
+
+def class_iou(intersections: Counts, unions: Counts) -> NDArray[np.float64]:
+    """Intersection over union (%) of each class, from sums (..., classes); 0 for a class that is nowhere."""
+    return 100 * intersections / np.maximum(unions, 1)
+
+
+def mean_iou_all(intersections: Counts, unions: Counts) -> NDArray[np.float64]:
+    """The authors' mIoU (%): over all classes, one that is nowhere counting 0 (`encoding/utils/metrics.py`)."""
+    return class_iou(intersections, unions).mean(-1)
+
+
+def mean_iou_present(intersections: Counts, unions: Counts) -> NDArray[np.float64]:
+    """The usual mIoU (%): over the classes that are in the truth or in the prediction of any image."""
+    present = (unions > 0).sum(-1)
+    return class_iou(intersections, unions).sum(-1) / np.maximum(present, 1)
+
+
+def segmentation_metrics(records: pd.DataFrame, classes: Sequence[str]) -> dict[str, Metric]:
+    """Pixel accuracy, mIoU in both ways, and the IoU of each class (%), with bootstrap intervals over images.
+
+    The class's metric is called iou.CLASS; a class that is nowhere has none.
+    """
+    counts = by_image(records)
+    metrics = {
+        "pixAcc": _interval(pixel_accuracy, counts["intersections"], counts["pixels"]),
+        "mIoU": _interval(mean_iou_all, counts["intersections"], counts["unions"]),
+        "mIoU_present": _interval(mean_iou_present, counts["intersections"], counts["unions"]),
+    }
+    for i, name in enumerate(classes):
+        one = [counts[key][:, i : i + 1] for key in ("intersections", "unions")]
+        if one[1].any():
+            metrics[f"iou.{name}"] = _interval(mean_iou_all, *one)
+    return metrics
+
+
+def _interval(statistic: Callable[[Counts, Counts], NDArray[np.float64]], a: Counts, b: Counts) -> Metric:
+    """A statistic of sums over images as a metric."""
+    interval = bootstrap(lambda chosen: statistic(a[chosen].sum(-2), b[chosen].sum(-2)), len(a))
+    return metric(interval.value, "%", low=interval.low, high=interval.high, n=interval.n)

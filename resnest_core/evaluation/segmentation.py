@@ -1,0 +1,159 @@
+"""The evaluator of segmentation networks: images in, counts of pixels by class for each image out."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from resnest_core.data import SegmentationDataset
+from resnest_core.data.transforms import as_tensors, normalised
+from resnest_core.devices import choose_device, place, synchronise
+from resnest_core.errors import InputError
+from resnest_core.evaluation.crops import CropRunner
+from resnest_core.evaluation.iou import COUNTS, count, segmentation_metrics
+from resnest_core.evaluation.records import SEGMENTATION, Parts
+from resnest_core.evaluation.results import RECORDS, Metric, metric, rate, write_result
+from resnest_core.evaluation.views import View, scores
+from resnest_core.files import output_directory
+from resnest_core.models.deeplab import Segmenter
+from resnest_core.profiling import count_parameters, device_peak_memory, multiply_adds
+from resnest_core.provenance import Stopwatch, state_digest
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is evaluated. `memory_budget` is in GiB; 0 for 2 on a CPU and most of what is free on a GPU."""
+
+    view: View = field(default_factory=View)
+    device: str = "auto"
+    precision: str = "fp32"
+    workers: int = 0
+    memory_budget: float = 0.0
+
+
+def evaluate_segmenter(
+    model: Segmenter,
+    dataset: SegmentationDataset,
+    out: str | Path,
+    protocol: Protocol | None = None,
+    *,
+    weights_file: str | Path | None = None,
+    parameters: dict[str, Any] | None = None,
+    more_metrics: dict[str, Metric] | None = None,
+) -> dict[str, Any]:
+    """Evaluate `model` on every image of `dataset`; write `records.parquet` and `result.json` into `out`.
+
+    An evaluation that was interrupted goes on after the last rows written. `parameters` and `more_metrics` are stored
+    beside what is measured here. Returns the content of the result file.
+    """
+    watch, protocol = Stopwatch(), protocol or Protocol()
+    out = output_directory(out)
+    run = _Run(model, dataset, protocol)
+    identity = {
+        "view": asdict(protocol.view),
+        "precision": protocol.precision,
+        "device": run.device.type,
+        "weights": state_digest(model),
+        "data": dataset.digest,
+    }
+    parts = Parts(out / "partial", identity)
+    parts.fill(run.rows(parts.rows), len(dataset))
+    records = parts.merge(out / RECORDS, len(dataset)).to_pandas()
+    metrics = segmentation_metrics(records, dataset.classes) | run.costs() | (more_metrics or {})
+    provenance = watch.provenance(
+        device=str(run.device),
+        precision=protocol.precision,
+        data_digest=dataset.digest,
+        weights_file=weights_file,
+    )
+    return write_result(out, metrics, parameters or {}, provenance)
+
+
+class Predictor:
+    """Images of any size to their classes, by one network under one protocol."""
+
+    def __init__(self, model: Segmenter, protocol: Protocol) -> None:
+        self.device = choose_device(protocol.device)
+        self.view = protocol.view
+        self.model = place(model, self.device).eval()
+        self.infer = CropRunner(self.model, self.device, protocol.precision, protocol.memory_budget)
+        self.black = normalised(torch.zeros(3, 1, 1, dtype=torch.uint8)).flatten()  # (3,)
+
+    def scores(self, image: Tensor) -> Tensor:
+        """Scores (classes, H, W) of a normalised image (3, H, W)."""
+        return scores(self.infer, image, self.view, self.black)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """Classes (H, W) of an image (3, H, W); InputError if the scores are not finite."""
+        found = self.scores(normalised(image))
+        if not torch.isfinite(found).all():
+            raise InputError("scores are not finite; check the weights")
+        return found.argmax(dim=0).cpu()
+
+
+class _Run:
+    """One evaluation: the network, its images, and how fast they went."""
+
+    def __init__(self, model: Segmenter, dataset: SegmentationDataset, protocol: Protocol) -> None:
+        if model.num_classes != len(dataset.classes):
+            raise InputError(
+                f"the network has {model.num_classes} classes, data set '{dataset.name}' {len(dataset.classes)}; "
+                f"give a network of {len(dataset.classes)} classes"
+            )
+        self.predict, self.dataset, self.protocol = Predictor(model, protocol), dataset, protocol
+        self.device = self.predict.device
+        self.rates: list[float] = []
+
+    def rows(self, first: int) -> Iterator[pa.Table]:
+        """The records of the images from index `first` on, one at a time."""
+        loader = DataLoader(_Images(self.dataset, first), batch_size=None, num_workers=self.protocol.workers)
+        for index, (image, target) in enumerate(loader, start=first):
+            synchronise(self.device)
+            start = time.perf_counter()
+            predicted = self._predicted(index, image)
+            self.rates.append(1 / (time.perf_counter() - start))
+            yield self._record(index, predicted, target)
+
+    def costs(self) -> dict[str, Metric]:
+        """Parameters, multiply-adds of a crop (of an image of the base size where there are none), speed and memory."""
+        view, model = self.protocol.view, self.predict.model
+        metrics = {
+            "parameters": metric(count_parameters(model), "1"),
+            "multiply_adds": metric(multiply_adds(model, view.crop_size or view.base_size), "1"),
+            "peak_memory": metric(device_peak_memory(self.device), "bytes"),
+        }
+        return metrics | ({"images_per_second": rate(self.rates)} if self.rates else {})
+
+    def _predicted(self, index: int, image: Tensor) -> Tensor:
+        try:
+            return self.predict(image)
+        except InputError as error:
+            raise InputError(f"image '{self.dataset.paths[index]}': {error}") from None
+
+    def _record(self, index: int, predicted: Tensor, target: Tensor) -> pa.Table:
+        counts = count(predicted, target, len(self.dataset.classes))
+        height, width = target.shape
+        row = {"index": index, "image": self.dataset.paths[index], "height": height, "width": width}
+        row |= {name: counts[name].tolist() for name in COUNTS}
+        return pa.Table.from_pylist([row], schema=SEGMENTATION)
+
+
+class _Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
+    """Images (3, H, W) uint8 with their classes (H, W) int64, from index `first` on."""
+
+    def __init__(self, dataset: SegmentationDataset, first: int) -> None:
+        self.dataset, self.first = dataset, first
+
+    def __len__(self) -> int:
+        return len(self.dataset) - self.first
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        if index >= len(self):
+            raise IndexError(index)
+        return as_tensors(*self.dataset.load(self.first + index))

@@ -1,0 +1,126 @@
+"""How a segmentation network looks at an image of any size: scales, mirror images, and the crops that it is cut into.
+
+The authors' protocol (`MultiEvalModule` in PyTorch-Encoding's `encoding/models/sseg/base.py`, commit ac748410) decides
+the last digits of their figures and is followed to the letter, odd as it is in places: scores are sums of
+exponentials.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from resnest_core.errors import InputError
+
+Box = tuple[int, int, int, int]  # top, bottom, left, right
+Infer = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class View:
+    """`base_size` is the long side of the image at scale 1, or the short one. `crop_size` 0 takes images whole.
+
+    Crops overlap by a third. With `flip` the logits of the mirror image are added.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    base_size: int = 520
+    base_side: str = "long"
+    crop_size: int = 480
+
+    def __post_init__(self) -> None:
+        if not self.scales or min(self.scales) <= 0:
+            raise InputError(f"scales are {self.scales}; give one or more above 0")
+        if self.base_side not in ("long", "short"):
+            raise InputError(f"base_side is '{self.base_side}'; valid: long, short")
+        if self.base_size < 1 or self.crop_size < 0:
+            raise InputError(f"base_size {self.base_size} or crop_size {self.crop_size} is not possible; give pixels")
+
+    @property
+    def stride(self) -> int:
+        """Pixels from one crop to the next."""
+        return int(self.crop_size * 2 / 3)
+
+    def size(self, height: int, width: int, scale: float) -> tuple[int, int]:
+        """Height and width of an image of (`height`, `width`) at `scale`."""
+        side = math.ceil(self.base_size * scale)
+        wide = width >= height
+        if wide == (self.base_side == "long"):
+            return int(height * side / width + 0.5), side
+        return side, int(width * side / height + 0.5)
+
+
+def scores(infer: Infer, image: Tensor, view: View, black: Tensor) -> Tensor:
+    """Scores (classes, H, W) of a normalised `image` (3, H, W): the sum over the scales of the view.
+
+    `infer` maps crops (N, 3, h, w) to logits (N, classes, h', w') of any resolution, on any device; `black` (3,) is the
+    value of a black pixel, by which crops are filled up.
+    """
+    height, width = image.shape[1:]
+    total: Tensor | None = None
+    for scale in view.scales:
+        resized = _resize(image, view.size(height, width, scale))
+        part = _resize(_scores_at(infer, resized, view, black), (height, width))
+        total = part if total is None else total.add_(part)
+    assert total is not None  # a view has a scale
+    return total
+
+
+def boxes(height: int, width: int, crop: int, stride: int) -> list[Box]:
+    """The crops of a map (`height`, `width`) that is `crop` high and wide at the least; those at the border are cut
+    off.
+    """
+    rows, columns = (math.ceil((length - crop) / stride) + 1 for length in (height, width))
+    return [
+        (i * stride, min(i * stride + crop, height), j * stride, min(j * stride + crop, width))
+        for i in range(rows)
+        for j in range(columns)
+    ]
+
+
+def _scores_at(infer: Infer, image: Tensor, view: View, black: Tensor) -> Tensor:
+    """Scores (classes, H, W) of an image (3, H, W) at one scale: the mean over the crops that see a place."""
+    height, width = image.shape[1:]
+    crop = view.crop_size
+    if crop == 0:
+        return next(_exponentials(infer, image[None], view.flip))
+    padded = _fill(image, max(height, crop), max(width, crop), black)
+    places = boxes(padded.shape[1], padded.shape[2], crop, view.stride)
+    crops = torch.stack([_fill(padded[:, a:b, c:d], crop, crop, black) for a, b, c, d in places])  # (N, 3, crop, crop)
+    total, visits = None, padded.new_zeros(padded.shape[1:])
+    for (a, b, c, d), part in zip(places, _exponentials(infer, crops, view.flip), strict=True):
+        total = part.new_zeros(part.shape[0], *padded.shape[1:]) if total is None else total
+        total[:, a:b, c:d] += part[:, : b - a, : d - c]
+        visits[a:b, c:d] += 1
+    assert total is not None  # there is a crop
+    return total.div_(visits.to(total.device))[:, :height, :width]
+
+
+def _exponentials(infer: Infer, crops: Tensor, flip: bool) -> Iterator[Tensor]:
+    """exp(logits) (classes, h, w) of each crop (N, 3, h, w), with `flip` of the sum with the mirror image's.
+
+    The sum is taken before it is enlarged, which the authors do first: the same but for rounding, at half the work.
+    """
+    logits = infer(torch.cat([crops, crops.flip(3)]) if flip else crops)
+    if flip:
+        logits = logits[: len(crops)] + logits[len(crops) :].flip(3)  # (N, classes, h', w')
+    for map_ in logits:
+        yield _resize(map_, (crops.shape[2], crops.shape[3])).exp_()
+
+
+def _fill(image: Tensor, height: int, width: int, black: Tensor) -> Tensor:
+    """The image (3, h, w) in the upper left of a black one (3, `height`, `width`)."""
+    if image.shape[1:] == (height, width):
+        return image
+    filled = black[:, None, None].expand(3, height, width).clone()
+    filled[:, : image.shape[1], : image.shape[2]] = image
+    return filled
+
+
+def _resize(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """Map (C, h, w) at `size`, bilinear with aligned corners."""
+    return interpolate(image[None], size, mode="bilinear", align_corners=True)[0]

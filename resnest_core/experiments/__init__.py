@@ -1,0 +1,1 @@
+"""Experiments, from settings to records: what the notebooks and the command line call, a file a task."""

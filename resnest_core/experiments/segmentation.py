@@ -1,0 +1,156 @@
+"""One experiment in semantic segmentation."""
+
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from resnest_core import checkpoints
+from resnest_core.data import SegmentationDataset, open_segmentation
+from resnest_core.devices import seed_everything
+from resnest_core.errors import InputError, unknown
+from resnest_core.evaluation.results import RECORDS, metric
+from resnest_core.evaluation.segmentation import Predictor, Protocol, evaluate_segmenter
+from resnest_core.evaluation.views import View
+from resnest_core.experiments.classification import Network
+from resnest_core.files import sha256
+from resnest_core.models import create_model
+from resnest_core.models.deeplab import Segmenter
+from resnest_core.models.variants import SEGMENTERS
+from resnest_core.training.loop import CURVES
+from resnest_core.training.segmentation import Recipe, train_segmenter
+
+MONITORED_IMAGES = 50
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+MULTI_SCALE, SINGLE_SCALE = "multi_scale", "single_scale"
+# The authors' sizes for photographs, and the same proportions for scenes of 128 pixels. Whole images have their short
+# side as is usual for ADE20K, at half the original for Cityscapes.
+SIZES = {"scenes": (139, 128, 128), "cityscapes": (520, 480, 1024)}
+USUAL_SIZES = (520, 480, 512)
+
+
+def view_of(protocol: str, dataset: str) -> View:
+    """The view that a protocol means on a data set.
+
+    "multi_scale" is the authors': six scales, mirror images, crops; "single_scale" the usual one: the whole image,
+    once.
+    """
+    base, crop, short = SIZES.get(dataset, USUAL_SIZES)
+    views = {
+        MULTI_SCALE: View(SCALES, flip=True, base_size=base, crop_size=crop),
+        SINGLE_SCALE: View(base_size=short, base_side="short", crop_size=0),
+    }
+    if protocol not in views:
+        raise unknown("protocol", protocol, views)
+    return views[protocol]
+
+
+@dataclass(frozen=True)
+class SemanticSegmentation:
+    """Settings of an experiment with one segmentation network on one data set, and what comes of them.
+
+    `weights` is "published", a file, or empty: then the network is fine-tuned here by `recipe`, on the first
+    `train_limit` training images (0: all), its trunk beginning with the weights of a classifier in the file `backbone`
+    (empty: with random ones). `view` is "multi_scale" or "single_scale" (`view_of`). `data` is the data directory;
+    empty for what comes with the repository. `limit` takes the first images of the test set (0: all).
+    """
+
+    model: str
+    out: str
+    dataset: str = "scenes"
+    data: str = ""
+    weights: str = ""
+    backbone: str = ""
+    limit: int = 0
+    view: str = SINGLE_SCALE
+    device: str = "auto"
+    precision: str = "fp32"
+    workers: int = 0
+    memory_budget: float = 0.0
+    train_limit: int = 0
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        if self.model not in SEGMENTERS:
+            raise unknown("segmentation network", self.model, SEGMENTERS)
+        view_of(self.view, self.dataset)
+        if self.weights and self.backbone:
+            raise InputError(f"weights '{self.weights}' hold the trunk already; leave out backbone '{self.backbone}'")
+
+    @property
+    def protocol(self) -> Protocol:
+        view = view_of(self.view, self.dataset)
+        return Protocol(view, self.device, self.precision, self.workers, self.memory_budget)
+
+    @cached_property
+    def test_set(self) -> SegmentationDataset:
+        return open_segmentation(self.dataset, self.data or None, limit=self.limit)
+
+    @cached_property
+    def network(self) -> Network:
+        """The network with its weights: read, or fine-tuned here first."""
+        return self._read() if self.weights else self._train()
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The result of evaluating the network on the test set, written into `out` with its records."""
+        return evaluate_segmenter(
+            self._model,
+            self.test_set,
+            self.out,
+            self.protocol,
+            weights_file=self.network.weights_file,
+            parameters=asdict(self) | {"protocol": asdict(self.protocol.view)},
+            more_metrics=self.network.metrics,
+        )
+
+    @property
+    def records(self) -> pd.DataFrame:
+        """One row per test image, of `result`."""
+        return pd.read_parquet(Path(self.out) / RECORDS)
+
+    @property
+    def curves(self) -> pd.DataFrame | None:
+        """The curves of the training, if the network was fine-tuned here."""
+        return pd.read_csv(Path(self.out) / CURVES) if not self.weights else None
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Images (3, H, W) uint8 of any size to classes (H, W), by the network under the protocol."""
+        return Predictor(self._model, self.protocol)
+
+    @property
+    def _model(self) -> Segmenter:
+        assert isinstance(self.network.model, Segmenter)
+        return self.network.model
+
+    def _read(self) -> Network:
+        path = checkpoints.resolve(self.weights, self.model)
+        model = create_model(self.model, num_classes=len(self.test_set.classes), weights=path)
+        return Network(model, path, {})
+
+    def _train(self) -> Network:
+        seed_everything(self.recipe.seed)
+        model = create_model(self.model, num_classes=len(self.test_set.classes))
+        assert isinstance(model, Segmenter)
+        if self.backbone:
+            model.load_backbone(checkpoints.read_state_dict(checkpoints.resolve(self.backbone, self.model)))
+        trained = train_segmenter(
+            model,
+            open_segmentation(self.dataset, self.data or None, split="train", limit=self.train_limit),
+            open_segmentation(
+                self.dataset, self.data or None, limit=min(self.limit or MONITORED_IMAGES, MONITORED_IMAGES)
+            ),
+            self.out,
+            self.recipe,
+            replace(self.protocol, view=view_of(SINGLE_SCALE, self.dataset)),
+            facts={"model": self.model, "backbone": sha256(self.backbone) if self.backbone else ""},
+            workers=self.workers,
+        )
+        metrics = {
+            "training_seconds": metric(trained.seconds, "s"),
+            "training_images_per_second": metric(trained.images_per_second, "images/s"),
+        }
+        return Network(trained.model, trained.weights_file, metrics)

@@ -1,0 +1,183 @@
+"""Fine-tuning of segmentation networks by the authors' recipe (`experiments/segmentation/train_dist.py` of
+PyTorch-Encoding), which scales down to small scenes."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader
+
+from resnest_core.data import SegmentationDataset
+from resnest_core.data.transforms import as_tensors, normalised
+from resnest_core.devices import choose_device, place
+from resnest_core.errors import InputError
+from resnest_core.evaluation.iou import IGNORED, count, mean_iou_present, pixel_accuracy
+from resnest_core.evaluation.segmentation import Predictor, Protocol
+from resnest_core.files import output_directory
+from resnest_core.models.deeplab import Segmenter
+from resnest_core.training.loop import Trained, Training, check_ranges
+
+REFERENCE_BATCH = 16
+POWER = 0.9  # of the "poly" schedule
+Example = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a segmentation network is fine-tuned. The authors' values for ADE20K stand behind fields with others here."""
+
+    epochs: float = 1.0  # 180
+    batch_size: int = 16
+    learning_rate: float = 0.02  # for a batch of 16, to which it is proportional; 0.004
+    head_rate: float = 10.0  # of both heads, as a multiple of the trunk's
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    auxiliary: float = 0.2  # weight of the auxiliary head's loss
+    base_size: int = 128  # short side of an image at scale 1; 520
+    crop_size: int = 96  # 480
+    smallest: float = 0.5  # scale
+    largest: float = 2.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES)
+        if self.smallest > self.largest:
+            raise InputError(f"smallest scale {self.smallest} is above the largest, {self.largest}")
+
+    @property
+    def scaled_rate(self) -> float:
+        """The trunk's highest learning rate at this batch size."""
+        return self.learning_rate * self.batch_size / REFERENCE_BATCH
+
+
+_RANGES: list[tuple[str, float, float]] = [
+    ("epochs", 0, math.inf),
+    ("batch_size", 2, math.inf),  # the pooled image is one value a channel, which normalisation needs two of
+    ("learning_rate", 0, math.inf),
+    ("head_rate", 0, math.inf),
+    ("momentum", 0, 1),
+    ("weight_decay", 0, math.inf),
+    ("auxiliary", 0, math.inf),
+    ("base_size", 1, math.inf),
+    ("crop_size", 1, math.inf),
+    ("smallest", 1e-3, math.inf),
+]
+
+
+def train_segmenter(
+    model: Segmenter,
+    dataset: SegmentationDataset,
+    monitor: SegmentationDataset,
+    out: str | Path,
+    recipe: Recipe,
+    protocol: Protocol,
+    *,
+    facts: dict[str, str],
+    workers: int = 0,
+) -> Trained:
+    """Fine-tune `model` on `dataset`; write `weights.safetensors` and `curves.csv` into `out`, as `train_classifier`.
+
+    `monitor` is looked at by `protocol` for the curves. `facts` tell the network and what it began with: a training
+    with others is not continued.
+    """
+    out = output_directory(out)
+    return _Segmentation(model, dataset, monitor, recipe, protocol, facts, workers).finish(out)
+
+
+class _Segmentation(Training):
+    """A training whose batches are images (B, 3, S, S) and classes (B, S, S)."""
+
+    recipe: Recipe
+
+    def __init__(
+        self,
+        model: Segmenter,
+        dataset: SegmentationDataset,
+        monitor: SegmentationDataset,
+        recipe: Recipe,
+        protocol: Protocol,
+        facts: dict[str, str],
+        workers: int,
+    ) -> None:
+        self.dataset, self.monitor, self.protocol, self.workers = dataset, monitor, protocol, workers
+        self.device = choose_device(protocol.device)
+        if len(dataset) < recipe.batch_size:
+            raise InputError(f"batch size {recipe.batch_size} is more than the {len(dataset)} training images")
+        place(model, self.device)
+        heads = [*model.head.parameters(), *model.auxiliary.parameters()]
+        rate = recipe.scaled_rate
+        groups = [
+            {"params": list(model.backbone.parameters()), "lr": rate},
+            {"params": heads, "lr": rate * recipe.head_rate},
+        ]
+        optimiser = torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
+        identity = {"recipe": asdict(recipe), "data": dataset.digest, **facts}
+        super().__init__(model, optimiser, recipe, len(dataset) // recipe.batch_size, identity)
+
+    def batches(self, seed: int) -> Iterable[Example]:
+        examples = _Examples(self.dataset, self.recipe, seed)
+        order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(seed)).tolist()
+        loader: DataLoader[Example] = DataLoader(
+            examples, self.recipe.batch_size, sampler=order, drop_last=True, num_workers=self.workers
+        )
+        return loader
+
+    def loss(self, batch: Example) -> Tensor:
+        images, targets = (tensor.to(self.device) for tensor in batch)
+        outputs = self.model(images)
+        losses = {name: cross_entropy(outputs[name], targets, ignore_index=IGNORED) for name in ("out", "aux")}
+        return losses["out"] + self.recipe.auxiliary * losses["aux"]
+
+    def measure(self) -> dict[str, float]:
+        """Pixel accuracy and mean IoU (%) on the monitoring images."""
+        assert isinstance(self.model, Segmenter)
+        predict = Predictor(self.model, self.protocol)
+        counts = []
+        for index in range(len(self.monitor)):
+            image, target = as_tensors(*self.monitor.load(index))
+            counts.append(count(predict(image), target, len(self.monitor.classes)))
+        right, union, pixels = (torch.stack([c[name] for c in counts]).sum(0).numpy() for name in counts[0])
+        accuracy, mean_iou = pixel_accuracy(right, pixels), mean_iou_present(right, union)
+        return {"test_pixel_accuracy": float(accuracy), "test_mean_iou": float(mean_iou)}
+
+    def relative_rate(self, step: int) -> float:
+        """The "poly" schedule: down to zero by a power of what is left."""
+        return (1 - min(step / self.steps, 1)) ** POWER
+
+
+class _Examples(torch.utils.data.Dataset[Example]):
+    """Random parts of the images of a data set; which, follows from `seed` and the image's index."""
+
+    def __init__(self, dataset: SegmentationDataset, recipe: Recipe, seed: int) -> None:
+        self.dataset, self.recipe, self.seed = dataset, recipe, seed
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng([self.seed, index])
+        return augmented(*self.dataset.load(index), self.recipe, rng)
+
+
+def augmented(image: Image.Image, target: NDArray[np.int16], recipe: Recipe, rng: np.random.Generator) -> Example:
+    """A normalised crop (3, S, S) of a randomly scaled and mirrored image, and its classes (S, S).
+
+    What lies beyond the image is black and does not count.
+    """
+    short = round(recipe.base_size * rng.uniform(recipe.smallest, recipe.largest))
+    size = [max(round(side * short / min(image.size)), 1) for side in image.size]
+    labels = Image.fromarray(target.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
+    pixels, classes = as_tensors(image.resize(size, Image.Resampling.BILINEAR), np.asarray(labels, np.int16))
+    if rng.random() < 0.5:
+        pixels, classes = pixels.flip(2), classes.flip(1)
+    crop = recipe.crop_size
+    right, below = (max(crop - side, 0) for side in size)
+    pixels = torch.nn.functional.pad(pixels, (0, right, 0, below))
+    classes = torch.nn.functional.pad(classes, (0, right, 0, below), value=IGNORED)
+    top, left = (int(rng.integers(side - crop + 1)) for side in classes.shape)
+    where = np.s_[..., top : top + crop, left : left + crop]
+    return normalised(pixels[where]), classes[where]
