@@ -7,6 +7,7 @@ scenes show training images, test scenes test images.
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +25,12 @@ from resnest_core.data.fashion_mnist import CLASSES, EMBEDDED_TRAIN, FashionMNIS
 SIZE = 128
 NUMBER = {"test": 1000, "train": 20_000}
 ITEMS = (3, 7)  # of a scene, both included
-ENLARGED = (1.2, 2.4)
+ENLARGED = (1.6, 2.8)
 TURNED = 25  # degrees, either way
 LEAST_VISIBLE = 16  # pixels; an item of which less is seen is no instance, and no class either
 INK = 16  # grey value from which a pixel belongs to the garment
-CELLS = (3, 9)  # patches of the ground along a side
+CELLS = (3, 9)  # patches of the ground along a side, the last excluded, as for the three below
+GROUND, GRAIN, TINT = (0, 90), (-10, 11), (128, 256)
 
 Bytes = NDArray[np.uint8]
 
@@ -91,7 +93,21 @@ class Scenes:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the scenes follow from: the items, and every setting of this file."""
-        settings = [SIZE, ITEMS, ENLARGED, TURNED, LEAST_VISIBLE, INK, CELLS, self.split, self.n, self.seed]
+        settings = [
+            SIZE,
+            ITEMS,
+            ENLARGED,
+            TURNED,
+            LEAST_VISIBLE,
+            INK,
+            CELLS,
+            GROUND,
+            GRAIN,
+            TINT,
+            self.split,
+            self.n,
+            self.seed,
+        ]
         return hashlib.sha256(json.dumps([self.items.digest, *settings]).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -130,10 +146,10 @@ def check(root: str | Path | None, split: str) -> Report:
 
 
 def _ground(rng: np.random.Generator) -> Bytes:
-    """A texture (128, 128, 3): patches of muted colours that run into one another, and grain."""
-    cells = rng.integers(40, 170, (int(rng.integers(*CELLS)), int(rng.integers(*CELLS)), 3), dtype=np.uint8)
-    patches = np.asarray(Image.fromarray(cells).resize((SIZE, SIZE), Image.Resampling.BICUBIC), np.int64)
-    grain = rng.integers(-12, 13, (SIZE, SIZE, 1))
+    """A texture (128, 128, 3): patches of dark colours that run into one another, and grain."""
+    cells = rng.integers(*GROUND, (int(rng.integers(*CELLS)), int(rng.integers(*CELLS)), 3), dtype=np.uint8)
+    patches = np.asarray(Image.fromarray(cells).resize((SIZE, SIZE), Image.Resampling.BICUBIC), np.int16)
+    grain = rng.integers(*GRAIN, (SIZE, SIZE, 1), dtype=np.int16)
     return np.clip(patches + grain, 0, 255).astype(np.uint8)
 
 
@@ -142,27 +158,31 @@ def _lay(pixels: Bytes, seen: NDArray[np.int64], item: Bytes, number: int, rng: 
     grey, mask = _turned(item, rng.uniform(*ENLARGED), rng.uniform(-TURNED, TURNED))
     height, width = grey.shape
     top, left = (int(rng.integers(-side // 8, SIZE - side + side // 8 + 1)) for side in (height, width))
-    colour = rng.uniform(0.35, 1.0, 3)
+    colour = rng.integers(*TINT, 3, dtype=np.uint16)
     inside = np.s_[max(-top, 0) : SIZE - top, max(-left, 0) : SIZE - left]
     grey, mask = grey[inside], mask[inside]
     place = np.s_[max(top, 0) : max(top, 0) + grey.shape[0], max(left, 0) : max(left, 0) + grey.shape[1]]
     # Dark garments keep a quarter of their tint, or they would be holes.
-    tinted = ((64 + 0.75 * grey)[..., None] * colour).astype(np.uint8)
-    pixels[place][mask] = tinted[mask]
+    shade = 64 + grey[mask].astype(np.uint16) * 3 // 4
+    pixels[place][mask] = shade[:, None] * colour // 256
     seen[place][mask] = number
 
 
-def _turned(item: Bytes, scale: float, degrees: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Grey values and mask (h, w) of an item, enlarged and turned."""
-    side = round(len(item) * scale)
+def _turned(item: Bytes, scale: float, degrees: float) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Grey values and mask (h, h) of an item, enlarged and turned about its middle."""
+    cosine, sine = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    side = math.ceil(len(item) * scale * (abs(cosine) + abs(sine)))
+    across, along = cosine / scale, sine / scale  # in the item, of one pixel to the right
+    middle = len(item) / 2
+    matrix = (
+        *(across, along, middle - (across + along) * side / 2),
+        *(-along, across, middle - (across - along) * side / 2),
+    )
     silhouette = binary_fill_holes(item >= INK).astype(np.uint8) * 255
-    layers = [
-        Image.fromarray(layer)
-        .resize((side, side), Image.Resampling.BILINEAR)
-        .rotate(degrees, Image.Resampling.BILINEAR, expand=True)
-        for layer in (item, silhouette)
-    ]
-    return np.asarray(layers[0], np.float64), np.asarray(layers[1]) >= 128
+    layers = Image.fromarray(np.stack([item, silhouette, silhouette], axis=2))  # turned at once, as red, green and blue
+    turned = layers.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    grey, mask, _ = np.moveaxis(np.asarray(turned), 2, 0)
+    return grey, mask >= 128
 
 
 def _run_lengths(mask: NDArray[np.bool_]) -> list[int]:

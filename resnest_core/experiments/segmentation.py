@@ -22,12 +22,12 @@ from resnest_core.models.variants import SEGMENTERS
 from resnest_core.training.loop import CURVES
 from resnest_core.training.segmentation import Recipe, train_segmenter
 
-MONITORED_IMAGES = 50
+MONITORED_IMAGES = 20
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 MULTI_SCALE, SINGLE_SCALE = "multi_scale", "single_scale"
 # The authors' sizes for photographs, and the same proportions for scenes of 128 pixels. Whole images have their short
 # side as is usual for ADE20K, at half the original for Cityscapes.
-SIZES = {"scenes": (139, 128, 128), "cityscapes": (520, 480, 1024)}
+SIZES = {"scenes": (104, 96, 96), "cityscapes": (520, 480, 1024)}
 USUAL_SIZES = (520, 480, 512)
 
 

@@ -23,6 +23,7 @@ class Segmentation:
     num_classes: int
     rates: tuple[int, ...] = (12, 24, 36)  # dilations of the pyramid (ASPP); none for FCN
     output_stride: int = 8
+    dropout: float = 0.5  # of the joined pyramid's channels
 
 
 class Segmenter(nn.Module):
@@ -37,7 +38,7 @@ class Segmenter(nn.Module):
         self.backbone = ResNet(row.trunk, output_stride=row.output_stride)
         self.backbone.fc = nn.Identity()  # published without it
         *_, before, last = (planes * EXPANSION for planes in row.trunk.planes[: len(row.trunk.layers)])
-        head = DeepLabHead(last, self.num_classes, row.rates) if row.rates else FCNHead(last, self.num_classes)
+        head = DeepLabHead(last, self.num_classes, row) if row.rates else FCNHead(last, self.num_classes)
         self.head: nn.Module = head
         self.auxiliary = FCNHead(before, self.num_classes)
 
@@ -77,9 +78,9 @@ class FCNHead(nn.Module):
 class DeepLabHead(nn.Module):
     """The pyramid to an eighth of the channels, and a classifier of each place: (N, C, h, w) to (N, K, h, w)."""
 
-    def __init__(self, channels: int, num_classes: int, rates: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, num_classes: int, row: Segmentation) -> None:
         super().__init__()
-        self.aspp = ASPP(channels, channels // 8, rates)
+        self.aspp = ASPP(channels, channels // 8, row.rates, row.dropout)
         self.block = _classifier(channels // 8, channels // 8, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -92,14 +93,14 @@ class ASPP(nn.Module):
     Maps (N, in_channels, h, w) to (N, channels, h, w).
     """
 
-    def __init__(self, in_channels: int, channels: int, rates: tuple[int, ...]) -> None:
+    def __init__(self, in_channels: int, channels: int, rates: tuple[int, ...], dropout: float) -> None:
         super().__init__()
         self.b0 = nn.Sequential(*_convolution(in_channels, channels, 1))
         for i, rate in enumerate(rates, start=1):
             setattr(self, f"b{i}", nn.Sequential(*_convolution(in_channels, channels, 3, rate)))
         setattr(self, f"b{len(rates) + 1}", PooledImage(in_channels, channels))
         joined = (len(rates) + 2) * channels
-        self.project = nn.Sequential(*_convolution(joined, channels, 1), nn.Dropout2d(0.5))
+        self.project = nn.Sequential(*_convolution(joined, channels, 1), nn.Dropout2d(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
         branches = [branch(x) for name, branch in self.named_children() if name != "project"]
