@@ -26,6 +26,7 @@ P = ParamSpec("P")
 COLUMN, PAGE = 3.35, 6.85  # inches: a column and the text width of the article
 COLOURS: list[Any] = list(sns.color_palette("colorblind"))
 MARKERS = "osD^vPX*"
+SCORES = {"test_top1": "top-1 accuracy", "test_pixel_accuracy": "pixel accuracy", "test_mean_iou": "mean IoU"}
 LINES = ("-", "--", "-.", ":")
 STYLE: Any = {
     "font.family": "STIXGeneral",
@@ -86,14 +87,17 @@ def save(figure: Figure, path: str | Path) -> None:
 
 @styled
 def curves(history: pd.DataFrame) -> Figure:
-    """Loss and top-1 accuracy by epoch, from a table as training stores it (`curves.csv`)."""
-    figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(PAGE, 2.3))
+    """Loss and scores by epoch, from a table as training stores it (`curves.csv`)."""
+    figure, (losses, scores) = plt.subplots(1, 2, figsize=(PAGE, 2.3))
     losses.plot(history.epoch, history.train_loss, marker="o", label="training")
-    losses.plot(history.epoch, history.test_loss, LINES[1], marker="s", label="test")
+    if "test_loss" in history:
+        losses.plot(history.epoch, history.test_loss, LINES[1], marker="s", label="test")
     losses.set(xlabel="epoch", ylabel="loss (nats)")
     losses.legend()
-    accuracy.plot(history.epoch, history.test_top1, marker="s", color=COLOURS[1])
-    accuracy.set(xlabel="epoch", ylabel="top-1 accuracy on the test set (%)")
+    for number, name in enumerate([name for name in SCORES if name in history], start=1):
+        scores.plot(history.epoch, history[name], marker=MARKERS[number], color=COLOURS[number], label=SCORES[name])
+    scores.set(xlabel="epoch", ylabel="on test images (%)")
+    scores.legend()
     return figure
 
 

@@ -22,6 +22,7 @@ from resnest_core.article.illustrations import Illustration
 from resnest_core.article.pandoc import preview
 from resnest_core.article.protocol import Procedure
 from resnest_core.article.results import Store
+from resnest_core.article.semantic_segmentation import SemanticSegmentation
 from resnest_core.article.tables import escape
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory
@@ -34,6 +35,7 @@ STUDIES: dict[str, type] = {
     "base_results": BaseResults,
     "batch_size": BatchSize,
     "ablation": Ablation,
+    "semantic_segmentation": SemanticSegmentation,
     "efficiency": Efficiency,
 }
 
@@ -42,6 +44,7 @@ TITLES = {
     "base_results": "base results by depth",
     "batch_size": "the influence of the batch size",
     "ablation": "an ablation of radix, cardinality and width",
+    "semantic_segmentation": "transfer to semantic segmentation",
     "efficiency": "the cost of the full-size networks",
 }
 

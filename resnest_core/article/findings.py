@@ -68,6 +68,25 @@ def depths(verdicts: Sequence[tuple[int, str]]) -> str:
     return f"Split attention made a difference that depends on the depth: {'; '.join(parts)}."
 
 
+def starts(verdicts: Sequence[tuple[str, str]]) -> str:
+    """Whether networks gained by beginning with a classifier's weights; no full stop."""
+    texts = {
+        BETTER: "beginning with the weights of a classifier helped {}",
+        WORSE: "it harmed {}",
+        SAME: "no difference was detected for {}",
+    }
+    networks = [(name.removesuffix(", pretrained"), verdict) for name, verdict in verdicts]
+    found = {kind: [name for name, verdict in networks if verdict == kind] for kind in texts}
+    return "; ".join(texts[kind].format(listing(names)) for kind, names in found.items() if names)
+
+
+def transfer_claim(value: float, low: float | None, high: float | None, baseline: float) -> str:
+    """The mIoU of ResNeSt-50 measured here against that quoted for ResNet-50."""
+    limits = phrases.interval(low, high)
+    text = f"Measured here, ResNeSt-50 has {number(value)} %" + (f" ({limits})" if limits else "")
+    return f"{text}, which is {phrases.signed(value - baseline)} points from the figure quoted for ResNet-50."
+
+
 def flips(changed: Mapping[int, int], n: int, reference: int, logits: float | None) -> str:
     """Predictions that other batch sizes of evaluation change, and by how much logits do."""
     if not any(changed.values()):

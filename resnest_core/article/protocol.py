@@ -55,9 +55,14 @@ class Procedure:
         return sorted({accuracy.n for accuracy in accuracies if accuracy is not None and accuracy.n is not None})
 
     @cached_property
-    def trained(self) -> list[Experiment]:
-        """The experiments that trained their network."""
+    def fitted(self) -> list[Experiment]:
+        """The experiments that trained or fine-tuned their network."""
         return [e for e, _ in self.provenances if self.store.peek(e, "training_seconds") is not None]
+
+    @property
+    def trained(self) -> list[Experiment]:
+        """Those of them that trained a classifier."""
+        return [e for e in self.fitted if self.store.peek(e, "top1") is not None]
 
     def values(self, parameter: str) -> list[Any]:
         """The different values that a parameter of training had."""
@@ -110,7 +115,7 @@ class Procedure:
     @property
     def seconds(self) -> float:
         """Wall time of training and evaluation, one experiment after the other."""
-        training = [self.store.peek(experiment, "training_seconds") for experiment in self.trained]
+        training = [self.store.peek(experiment, "training_seconds") for experiment in self.fitted]
         evaluation = sum(provenance.get("seconds") or 0.0 for _, provenance in self.provenances)
         return float(evaluation + sum(metric.value for metric in training if metric is not None))
 

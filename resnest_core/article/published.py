@@ -9,13 +9,16 @@ from resnest_core.errors import InputError
 
 REPORT = Path(__file__).parents[2] / "report"
 PAPER, AUTHORS, REPLICATION, TIMM = "paper", "authors", "replication", "third-party"
+ENCODING = "encoding"  # where the authors print the figures for segmentation
 # How the notes under a table name each kind of source.
 SOURCES = {
     PAPER: "the paper [@zhang2020resnest], as secondary sources quote it",
     AUTHORS: "the authors' repository, figures for PyTorch [@resnestcode]",
+    ENCODING: "the authors' PyTorch-Encoding [@encoding]",
     REPLICATION: "the earlier replication [@ouraou-replication]",
     TIMM: "timm: the authors' weights under another preprocessing [@wightman2019timm]",
 }
+STUDIES = {AUTHORS: ("base_results", "ablation", "efficiency"), ENCODING: ("semantic_segmentation",)}
 
 
 @dataclass(frozen=True)
@@ -38,21 +41,28 @@ def _rows() -> tuple[dict[str, str], ...]:
 
 
 def quote(model: str, metric: str, source: str) -> Quote | None:
-    """What `source` printed of a classifier's `metric` on ILSVRC2012 (top1, top5, parameters, flops, throughput)."""
+    """What `source` printed of a network's `metric`: of a classifier on ILSVRC2012 top1, top5, parameters, flops or
+    throughput; of a segmentation network pixAcc or mIoU.
+    """
     if source not in SOURCES:
         raise InputError(f"unknown source '{source}'; valid: {', '.join(SOURCES)}")
+    kind = AUTHORS if source == ENCODING else source
+    studies = STUDIES[ENCODING] if metric in ("pixAcc", "mIoU") else STUDIES[AUTHORS]
     rows = [
         row
         for row in _rows()
-        if (row["model"], row["metric"], row["kind"]) == (model, metric, source)
-        and row["study"] in ("base_results", "ablation", "efficiency")
+        if (row["model"], row["metric"], row["kind"]) == (model, metric, kind) and row["study"] in studies
     ]
     if len({row["value"] for row in rows}) > 1:
         raise InputError(f"published.csv has more than one {metric} of '{model}' from source '{source}'")
-    return Quote(_padded(rows[0]["value"], metric), source, rows[0]["note"]) if rows else None
+    if not rows:
+        return None
+    text = rows[0]["value"]
+    # The paper's abstract prints mIoU with one decimal, all others with two.
+    return Quote(text if (metric, source) == ("mIoU", PAPER) else _padded(text, metric), source, rows[0]["note"])
 
 
 def _padded(value: str, metric: str) -> str:
     """An accuracy with two decimals or more: spreadsheets drop the zeros that the source prints."""
     whole, _, decimals = value.partition(".")
-    return f"{whole}.{decimals.ljust(2, '0')}" if metric.startswith("top") else value
+    return f"{whole}.{decimals.ljust(2, '0')}" if metric in ("top1", "top5", "pixAcc", "mIoU") else value

@@ -120,13 +120,13 @@ class Store:
 
     def records(self, experiment: Experiment, columns: Iterable[str]) -> pd.DataFrame:
         """The rows of records.parquet, by image index; of `columns`, those that the file has."""
-        path = self._table(experiment, "records.parquet")
+        path = self.file(experiment, "records.parquet")
         frame = pd.read_parquet(path)
         return frame.set_index("index").sort_index()[[name for name in columns if name in frame]]
 
     def curves(self, experiment: Experiment) -> pd.DataFrame:
         """The rows of curves.csv, one an epoch."""
-        return pd.read_csv(self._table(experiment, "curves.csv"))
+        return pd.read_csv(self.file(experiment, "curves.csv"))
 
     def unused(self) -> list[str]:
         """The experiments that no section has used."""
@@ -142,7 +142,8 @@ class Store:
     def _path(self, experiment: Experiment, name: str) -> Path:
         return self.directory / experiment.study / experiment.name / name
 
-    def _table(self, experiment: Experiment, name: str) -> Path:
+    def file(self, experiment: Experiment, name: str) -> Path:
+        """A file that an experiment stored beside its result."""
         self._use(experiment)
         path = self._path(self.source(experiment), name)
         if not path.is_file():

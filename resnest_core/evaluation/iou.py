@@ -1,6 +1,6 @@
 """Pixel accuracy and intersection over union, from counts by image and class."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from resnest_core.statistics import bootstrap
 
 IGNORED = -1  # the class of pixels that do not count
 Counts = NDArray[np.int64]
+CLASS = "iou."  # begins the names of the classes' metrics
 COUNTS = ("intersections", "unions", "pixels")
 
 
@@ -67,8 +68,14 @@ def segmentation_metrics(records: pd.DataFrame, classes: Sequence[str]) -> dict[
     for i, name in enumerate(classes):
         one = [counts[key][:, i : i + 1] for key in ("intersections", "unions")]
         if one[1].any():
-            metrics[f"iou.{name}"] = _interval(mean_iou_all, *one)
+            metrics[f"{CLASS}{name}"] = _interval(mean_iou_all, *one)
     return metrics
+
+
+def class_scores(metrics: Mapping[str, Metric]) -> list[tuple[str, float, float | None, float | None]]:
+    """The classes among `segmentation_metrics`: name, IoU (%) and limits."""
+    found = {name.removeprefix(CLASS): value for name, value in metrics.items() if name.startswith(CLASS)}
+    return [(name, value["value"], value["low"], value["high"]) for name, value in found.items()]
 
 
 def _interval(statistic: Callable[[Counts, Counts], NDArray[np.float64]], a: Counts, b: Counts) -> Metric:

@@ -5,17 +5,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
+from numpy.typing import NDArray
+from PIL import Image
 
 from resnest_core import checkpoints
 from resnest_core.data import SegmentationDataset, open_segmentation
+from resnest_core.data.base import read_image
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError, unknown
+from resnest_core.evaluation.examples import EXAMPLES, Example, save_examples
+from resnest_core.evaluation.iou import IGNORED, class_scores
 from resnest_core.evaluation.results import RECORDS, metric
 from resnest_core.evaluation.segmentation import Predictor, Protocol, evaluate_segmenter
 from resnest_core.evaluation.views import View
 from resnest_core.experiments.classification import Network
-from resnest_core.files import sha256
+from resnest_core.files import output_directory, sha256
 from resnest_core.models import create_model
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.models.variants import SEGMENTERS
@@ -54,7 +61,8 @@ class SemanticSegmentation:
     `weights` is "published", a file, or empty: then the network is fine-tuned here by `recipe`, on the first
     `train_limit` training images (0: all), its trunk beginning with the weights of a classifier in the file `backbone`
     (empty: with random ones). `view` is "multi_scale" or "single_scale" (`view_of`). `data` is the data directory;
-    empty for what comes with the repository. `limit` takes the first images of the test set (0: all).
+    empty for what comes with the repository. `limit` takes the first images of the test set (0: all), and of these
+    the first `examples` are stored with what was predicted.
     """
 
     model: str
@@ -69,6 +77,7 @@ class SemanticSegmentation:
     precision: str = "fp32"
     workers: int = 0
     memory_budget: float = 0.0
+    examples: int = 4
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
 
@@ -95,14 +104,15 @@ class SemanticSegmentation:
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """The result of evaluating the network on the test set, written into `out` with its records."""
+        """The result of evaluating the network on the test set, written into `out` with records and examples."""
+        save_examples(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_segmenter(
             self._model,
             self.test_set,
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self) | {"protocol": asdict(self.protocol.view)},
+            parameters=asdict(self) | {"protocol": asdict(self.protocol.view), "classes": self.test_set.classes},
             more_metrics=self.network.metrics,
         )
 
@@ -116,10 +126,30 @@ class SemanticSegmentation:
         """The curves of the training, if the network was fine-tuned here."""
         return pd.read_csv(Path(self.out) / CURVES) if not self.weights else None
 
+    @property
+    def class_scores(self) -> list[tuple[str, float, float | None, float | None]]:
+        """Intersection over union (%) of each class that occurs, with its interval."""
+        return class_scores(self.result["metrics"])
+
     @cached_property
-    def predictor(self) -> Predictor:
-        """Images (3, H, W) uint8 of any size to classes (H, W), by the network under the protocol."""
+    def looked_at(self) -> list[Example]:
+        """The first images of the test set, with what the network makes of them."""
+        pairs = [self.test_set.load(index) for index in range(min(self.examples, len(self.test_set)))]
+        return [Example(np.asarray(image), truth, self._classes(image)) for image, truth in pairs]
+
+    def segment(self, path: str | Path) -> Example:
+        """An image file of any size with its predicted classes; its true ones count as unknown."""
+        image = read_image(Path(path))
+        classes = self._classes(image)
+        return Example(np.asarray(image), np.full_like(classes, IGNORED), classes)
+
+    @cached_property
+    def _predictor(self) -> Predictor:
         return Predictor(self._model, self.protocol)
+
+    def _classes(self, image: Image.Image) -> NDArray[np.int16]:
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W)
+        return self._predictor(pixels).numpy().astype(np.int16)
 
     @property
     def _model(self) -> Segmenter:

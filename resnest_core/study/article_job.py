@@ -32,7 +32,7 @@ def main(plan_file: str) -> int:
         return 1
     seconds = time.monotonic() - started
     write_json(layout.state_file("article"), {**state, "finished": {"seconds": seconds}})
-    tell(layout, "finished", "article", seconds=seconds, top1=None)
+    tell(layout, "finished", "article", seconds=seconds, score="")
     return 0
 
 

@@ -23,6 +23,9 @@ LONGEST_SOCKET = 90  # characters of its directory
 START = 300  # seconds that a kernel may take to start, on a busy machine
 
 
+SCORES = {"top1": "top-1", "mIoU": "mIoU"}
+
+
 def main(plan_file: str, threads: str) -> int:
     die_with_parent()
     job = json.loads(Path(plan_file).read_text(encoding="utf-8"))
@@ -40,8 +43,14 @@ def main(plan_file: str, threads: str) -> int:
         notebook = layout.relative(layout.out(key) / "notebook.ipynb")
         tell(layout, "failed", key, line=f"{key}: {describe(error, layout, job)} (executed notebook: {notebook})")
         return 1
-    tell(layout, "finished", key, seconds=seconds, top1=result["metrics"].get("top1", {}).get("value"))
+    tell(layout, "finished", key, seconds=seconds, score=score(result))
     return 0
+
+
+def score(result: dict[str, Any]) -> str:
+    """The first of the well-known scores that a result has, for the line in which it is announced."""
+    found = ((label, result["metrics"][name]["value"]) for name, label in SCORES.items() if name in result["metrics"])
+    return next((f", {label} {value:.2f} %" for label, value in found), "")
 
 
 def prepare(layout: Layout, job: dict[str, Any]) -> State:

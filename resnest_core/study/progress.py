@@ -32,8 +32,7 @@ class Progress:
             if event["kind"] == "failed":
                 say(event["line"], sys.stderr)
             else:
-                top1 = "" if event["top1"] is None else f", top-1 {event['top1']:.2f} %"
-                say(f"{self._count()} {key} finished in {event['seconds']:.0f} s{top1}")
+                say(f"{self._count()} {key} finished in {event['seconds']:.0f} s{event['score']}")
 
     def conclude(self, status: int = 0) -> int:
         """Print how the run ended, with Snakemake's exit `status`; returns the status of the whole: 0, or 1."""

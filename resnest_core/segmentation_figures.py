@@ -1,0 +1,126 @@
+"""Pictures of segmentations: classes in colours over or beside their image, and scores by class."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from resnest_core.evaluation.examples import Example
+from resnest_core.plots import COLOURS, PAGE, styled
+
+IGNORED_COLOUR = (0.35, 0.35, 0.35)
+WRONG = (0.84, 0.37, 0.0)
+MOST_NAMES = 24  # in a legend
+MOST_BARS = 40
+Classes = NDArray[np.int16]
+Scores = Sequence[tuple[str, float, float | None, float | None]]  # class, value, limits
+
+
+def palette(classes: int) -> NDArray[np.float64]:
+    """A colour (red, green, blue) for each class, and last that of pixels that do not count: (classes + 1, 3)."""
+    few = [(0.12, 0.12, 0.18), *sns.color_palette("tab10"), *sns.color_palette("Set3")]
+    # Neighbouring classes turn the hue by the golden angle, so that they look different however many there are.
+    many = [tuple(sns.husl_palette(1, h=(0.618034 * i) % 1, s=0.85, l=0.45 + 0.1 * (i % 4))[0]) for i in range(classes)]
+    return np.array([*(few if classes <= len(few) else many)[:classes], IGNORED_COLOUR])
+
+
+def painted(classes: Classes, count: int) -> NDArray[np.float64]:
+    """Classes (H, W), -1 for pixels that do not count, in the colours of `palette`: (H, W, 3)."""
+    return palette(count)[classes]
+
+
+@styled
+def gallery(examples: Sequence[Example], names: Sequence[str], columns: int = 6) -> Figure:
+    """Images, each above its true classes, with a legend."""
+    rows = math.ceil(len(examples) / columns)
+    figure, axes = plt.subplots(2 * rows, columns, figsize=(PAGE, 2 * rows * PAGE / columns + 0.5), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for number, example in enumerate(examples):
+        row, column = 2 * (number // columns), number % columns
+        axes[row, column].imshow(example.image)
+        axes[row + 1, column].imshow(painted(example.truth, len(names)), interpolation="nearest")
+    _legend(figure, [example.truth for example in examples], names)
+    return figure
+
+
+@styled
+def side_by_side(rows: Mapping[str, Sequence[Example]], names: Sequence[str]) -> Figure:
+    """For each example a row: the image, its true classes, then for each network its classes and what is wrong."""
+    networks, count = list(rows), len(next(iter(rows.values())))
+    columns = 2 + 2 * len(networks)
+    figure, axes = plt.subplots(count, columns, figsize=(PAGE, count * PAGE / columns + 0.6), squeeze=False)
+    titles = ["image", "truth"] + [text for name in networks for text in (name, "its errors")]
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=8)
+    for number in range(count):
+        first = rows[networks[0]][number]
+        pictures = [first.image, painted(first.truth, len(names))]
+        for name in networks:
+            example = rows[name][number]
+            pictures += [painted(example.predicted, len(names)), _errors(example)]
+        for axis, picture in zip(axes[number], pictures, strict=True):
+            axis.imshow(picture, interpolation="nearest")
+            axis.axis("off")
+    maps = [example.truth for examples in rows.values() for example in examples]
+    _legend(figure, maps, names)
+    return figure
+
+
+@styled
+def demonstration(image: NDArray[np.uint8], classes: Classes, names: Sequence[str]) -> Figure:
+    """An image (H, W, 3), and its predicted classes (H, W) over it, with a legend of those that occur."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, PAGE / 2 * image.shape[0] / image.shape[1] + 0.5))
+    left.imshow(image)
+    right.imshow(0.35 * image / 255 + 0.65 * painted(classes, len(names)), interpolation="nearest")
+    for axis in (left, right):
+        axis.axis("off")
+    _legend(figure, [classes], names)
+    return figure
+
+
+@styled
+def class_scores(series: Mapping[str, Scores], xlabel: str) -> Figure:
+    """Bars with intervals for each class, a colour a network; the 40 classes that come first at most."""
+    names = list(dict.fromkeys(name for scores in series.values() for name, *_ in scores))[:MOST_BARS]
+    figure, axes = plt.subplots(figsize=(PAGE * 0.75, 0.16 * len(names) * (len(series) + 0.6) + 0.6))
+    for number, (label, scores) in enumerate(series.items()):
+        _bars(axes, [score for score in scores if score[0] in names], names, number, len(series), label)
+    axes.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _bars(axes: Axes, scores: Scores, names: Sequence[str], number: int, count: int, label: str) -> None:
+    width = 0.8 / count
+    places = [names.index(name) + (number - (count - 1) / 2) * width for name, *_ in scores]
+    values = np.array([value for _, value, _, _ in scores])
+    low = [value if limit is None else limit for _, value, limit, _ in scores]
+    high = [value if limit is None else limit for _, value, _, limit in scores]
+    errors = np.clip([values - low, high - values], 0, None)
+    axes.barh(places, values, width, xerr=errors, color=COLOURS[number], label=label, error_kw={"linewidth": 0.7})
+
+
+def _errors(example: Example) -> NDArray[np.float64]:
+    """Wrong pixels coloured, right ones pale, those that do not count grey: (H, W, 3)."""
+    picture = np.ones((*example.truth.shape, 3)) * 0.93
+    picture[example.predicted != example.truth] = WRONG
+    picture[example.truth < 0] = IGNORED_COLOUR
+    return picture
+
+
+def _legend(figure: Figure, maps: Sequence[Classes], names: Sequence[str]) -> None:
+    """The classes that occur, the most frequent if they are many."""
+    counts = sum((np.bincount(m[m >= 0], minlength=len(names)) for m in maps), np.zeros(len(names), np.int64))
+    shown = sorted(np.argsort(-counts, kind="stable")[: min(MOST_NAMES, int((counts > 0).sum()))])
+    colours = palette(len(names))
+    handles = [Patch(color=tuple(colours[i]), label=names[i]) for i in shown]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7.5, handlelength=1)
