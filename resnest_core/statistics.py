@@ -177,6 +177,8 @@ def permutation(difference: Callable[[Indices, Indices], NDArray[np.float64]], n
     for each to values (...).
     """
     rows = np.arange(n)
+    if n < 2:  # one image can only change places with itself
+        return 1.0
     test = stats.permutation_test(
         (rows, rows + n),
         lambda a, b, axis: difference(np.moveaxis(a, axis, -1), np.moveaxis(b, axis, -1)),

@@ -42,9 +42,12 @@ def _execute(directory: Path, executed: Path) -> Path:
     """Run the notebook on the results in `directory`."""
     from papermill.exceptions import PapermillExecutionError
 
-    quiet = ["--IPKernelApp.log_level=CRITICAL"]  # it is interrupted when a cell fails, and says so
+    options = [
+        "--IPKernelApp.log_level=CRITICAL",  # it is interrupted when a cell fails, and says so
+        "--InteractiveShell.xmode=Plain",  # others read the templates in a traceback as Python, and lose the error
+    ]
     try:
-        execute_notebook(NOTEBOOK, executed, {"build": str(directory)}, REPORT, threads=1, extra_arguments=quiet)
+        execute_notebook(NOTEBOOK, executed, {"build": str(directory)}, REPORT, threads=1, extra_arguments=options)
     except PapermillExecutionError as error:
         if error.ename == "InputError":
             raise InputError(error.evalue) from None

@@ -116,7 +116,7 @@ class SemanticSegmentation:
         counts = [_paired(self.store, a[seed], b[seed]) for seed in a if seed in b]
         if not counts:
             return None
-        n = len(counts[0][0]) // 2
+        n = len(counts[0]) // 2
 
         def difference(chosen_a: NDArray[np.int64], chosen_b: NDArray[np.int64]) -> NDArray[np.float64]:
             scores = [_mean_iou(pair, chosen_a) - _mean_iou(pair, chosen_b) for pair in counts]
