@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from resnest_core.errors import InputError
 
-HEADS = {"deeplab": "DeepLabV3", "fcn": "FCN"}
+HEADS = {"deeplab": "", "fcn": "FCN, "}  # DeepLabV3 goes without saying
 FAMILIES = {"resnest": "ResNeSt", "resnetd": "ResNet-D"}
 # The paper's like-for-like baseline stands in its ablation table as radix 0.
 PUBLISHED_AS = {"resnetd50": "resnest50_fast_0s1x64d"}
@@ -61,11 +61,11 @@ def built_as(model: str) -> Setting | None:
 
 
 def segmenter_label(model: str) -> str:
-    """A segmentation network as the text calls it: "DeepLabV3, ResNeSt-50"."""
+    """A segmentation network as the text calls it, by its trunk: "ResNeSt-50", "FCN, ResNeSt-50"."""
     match = re.search(r"(deeplab|fcn)_(resnest|resnetd)(\d+)", model)
     if match is None:
         raise InputError(f"'{model}' is no name of a segmentation network; valid: as deeplab_resnest50_ade")
-    return f"{HEADS[match[1]]}, {FAMILIES[match[2]]}-{match[3]}"
+    return f"{HEADS[match[1]]}{FAMILIES[match[2]]}-{match[3]}"
 
 
 def published_name(model: str) -> str:
