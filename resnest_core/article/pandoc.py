@@ -13,6 +13,7 @@ from resnest_core.errors import InputError
 
 MARKDOWN = "markdown-tex_math_single_backslash"
 FILTER = ("--lua-filter", str(REPORT / "crossref.lua"))
+AFTER = ("--lua-filter", str(REPORT / "references.lua"))  # sees the list of references, which citeproc makes
 
 
 def preview(markdown: str) -> str:
@@ -45,7 +46,7 @@ def pdf(source: Path, target: Path, date: datetime) -> None:
 def _whole(date: str) -> list[str]:
     """Options of the whole article, standing on its own."""
     metadata = f"--metadata-file={REPORT / 'article.yaml'}"
-    return ["--standalone", metadata, f"--metadata=date:{date}", *FILTER, "--citeproc"]
+    return ["--standalone", metadata, f"--metadata=date:{date}", *FILTER, "--citeproc", *AFTER]
 
 
 def _run(options: Sequence[str], markdown: str, directory: Path) -> str:
