@@ -83,7 +83,7 @@ def _evaluation(name: str, files: ImageFiles, scratch: Path, batch_size: int, ro
 
     ours()
     memory = json.loads((scratch / "out" / "result.json").read_text())["provenance"]["peak_memory"]
-    return _ratio(ours, authors, rounds), memory
+    return ratio(ours, authors, rounds), memory
 
 
 @torch.inference_mode()
@@ -92,11 +92,11 @@ def _block(channels: int, side: int, rounds: int) -> dict:
     literal = authors_way.ListSplitAttention(block)
     x = torch.randn(32, channels, side, side)
     difference = (block(x) - literal(x)).abs().max() / literal(x).std()
-    ratio = _ratio(lambda: block(x), lambda: literal(x), 4 * rounds)
-    return {"channels": channels, "side": side, "difference_over_deviation": difference.item(), **ratio}
+    speeds = ratio(lambda: block(x), lambda: literal(x), 4 * rounds)
+    return {"channels": channels, "side": side, "difference_over_deviation": difference.item(), **speeds}
 
 
-def _ratio(ours: Callable[[], object], authors: Callable[[], object], rounds: int) -> dict:
+def ratio(ours: Callable[[], object], authors: Callable[[], object], rounds: int) -> dict:
     """Seconds of each way, by turns, and how many times as fast as the authors' way ours is, round by round."""
     seconds = []
     for _ in tqdm(range(rounds + 1), desc="rounds", leave=False):

@@ -12,12 +12,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from resnest_core.evaluation.examples import Example
-from resnest_core.plots import COLOURS, PAGE, styled
+from resnest_core.plots import COLOURS, COLUMN, PAGE, styled
 
 IGNORED_COLOUR = (0.35, 0.35, 0.35)
 WRONG = (0.84, 0.37, 0.0)
 MOST_NAMES = 24  # in a legend
-MOST_BARS = 40
+MOST_BARS = 24
 Classes = NDArray[np.int16]
 Scores = Sequence[tuple[str, float, float | None, float | None]]  # class, value, limits
 
@@ -87,9 +87,9 @@ def demonstration(image: NDArray[np.uint8], classes: Classes, names: Sequence[st
 
 @styled
 def class_scores(series: Mapping[str, Scores], xlabel: str) -> Figure:
-    """Bars with intervals for each class, a colour a network; the 40 classes that come first at most."""
+    """Bars with intervals for each class, a colour a network; the 24 classes that come first at most."""
     names = list(dict.fromkeys(name for scores in series.values() for name, *_ in scores))[:MOST_BARS]
-    figure, axes = plt.subplots(figsize=(PAGE * 0.75, 0.16 * len(names) * (len(series) + 0.6) + 0.6))
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.1 * len(names) * (len(series) + 0.6) + 0.6))
     for number, (label, scores) in enumerate(series.items()):
         _bars(axes, [score for score in scores if score[0] in names], names, number, len(series), label)
     axes.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)

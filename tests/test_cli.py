@@ -1,12 +1,16 @@
 """The command line, as its users call it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from resnest_core import cli
+from resnest_core.models import create_model
 
 
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -39,7 +43,28 @@ def test_train_then_evaluate_the_weights(
 def test_models_of_a_task(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(monkeypatch, capsys, "models", "--task", "classification")
     assert status == 0
-    assert "resnest269                 110.93 M parameters   416 x 416" in out
+    assert "resnest269                    110.93 M parameters   416 x 416" in out
+
+
+def test_a_segmentation_network_is_evaluated_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, picture = tmp_path / "w.pth", tmp_path / "photograph.png"
+    torch.save(create_model("mini_deeplab_resnest11").state_dict(), weights)
+    Image.new("RGB", (60, 45), (90, 20, 20)).save(picture)
+    given = ["mini_deeplab_resnest11", "--weights", str(weights), "--device", "cpu"]
+    arguments = ["--view", "single_scale", "--limit", "3", "--workers", "0", "--out", str(tmp_path / "e")]
+    status, out, _ = run(monkeypatch, capsys, "evaluate", *given, *arguments)
+    assert status == 0
+    assert re.fullmatch(r"pixAcc: \d+\.\d\d \| mIoU: \d+\.\d\d", out.splitlines()[-1])
+    shown = tmp_path / "shown.png"
+    status, out, _ = run(monkeypatch, capsys, "segment", given[0], str(picture), *given[1:], "--out", str(shown))
+    assert status == 0
+    with Image.open(shown) as image:
+        assert image.width > 500
+    status, _, error = run(monkeypatch, capsys, "segment", given[0], str(picture), *given[1:], "--out", "shown.txt")
+    assert status != 0
+    assert "'shown.txt' is no name of a picture; valid: one that ends in .png, .svg, .pdf" in error
 
 
 def test_doctor_finds_nothing_wrong_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

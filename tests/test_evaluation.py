@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.errors import InputError
-from resnest_core.evaluation import classification
+from resnest_core.evaluation import records as stored
 from resnest_core.evaluation.classification import Protocol, accuracy_line, evaluate_classifier
 from resnest_core.evaluation.records import CLASSIFICATION, Parts
 
@@ -83,7 +83,7 @@ class Killed(Exception):
 
 
 def test_an_interrupted_evaluation_goes_on_to_the_same_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classification, "SECONDS_BETWEEN_PARTS", -1.0)
+    monkeypatch.setattr(stored, "SECONDS_BETWEEN_PARTS", -1.0)
     _, expected = evaluate(tmp_path / "undisturbed")
 
     class Dying(Coloured):

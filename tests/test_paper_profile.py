@@ -1,12 +1,15 @@
-"""The paper profile on a small tree in ImageNet's layout, with golden weights in place of the published ones."""
+"""The paper profile on small trees in the data sets' layouts, with golden weights in place of the published ones."""
 
 import csv
+import hashlib
 import json
 import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,14 +18,16 @@ from golden_weights import golden_state_dict
 from PIL import Image
 from repository import copy_repository, run_all
 
-from resnest_core.checkpoints import MANIFEST
+from resnest_core.checkpoints import MANIFEST, our_key
 from resnest_core.data.imagenet import synsets
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.files import sha256
 from resnest_core.models import create_model
 
 FIXTURES = Path(__file__).parent / "data" / "fixtures"
+GOLDEN = Path(__file__).parent / "golden" / "segmentation"
 HERE = ("resnest50", "resnest50_fast_1s1x64d")
+SEGMENTER = "deeplab_resnest50_ade"
 N = 6
 
 
@@ -35,13 +40,38 @@ def plant_images(root: Path) -> None:
         shutil.copy(sources[number % len(sources)], folder / f"ILSVRC2012_val_{number + 1:08d}.JPEG")
 
 
+def plant_labelled_images(root: Path) -> None:
+    """Two photographs with labels in ADE20K's layout: raw 0 counts nothing, 1 to 150 are the classes."""
+    for number, source in enumerate(sorted(FIXTURES.glob("*.jpg"))[:2], start=1):
+        image, label = (root / kind / "validation" / f"ADE_val_{number:08d}" for kind in ("images", "annotations"))
+        image.parent.mkdir(parents=True, exist_ok=True)
+        label.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, image.with_suffix(".jpg"))
+        with Image.open(source) as photograph:
+            columns, rows = photograph.size
+        raw = np.add.outer(np.arange(rows) // 9, np.arange(columns) // 7) % 151
+        Image.fromarray(raw.astype(np.uint8)).save(label.with_suffix(".png"))
+
+
+def segmenter_file() -> dict[str, torch.Tensor]:
+    """Golden weights under the authors' keys."""
+    rows = json.loads((GOLDEN / f"{SEGMENTER}.keys.json").read_text())
+    return golden_state_dict({key: torch.empty(shape, dtype=getattr(torch, kind)) for key, shape, kind in rows})
+
+
 def plant_weights(root: Path, folder: Path) -> None:
-    """Golden weights under the published names of HERE; the copy's manifest gets their digests."""
+    """Golden weights under the published names, one in a zip as published; the copy's manifest gets their digests."""
     folder.mkdir()
     digests = {}
     for name in HERE:
         torch.save(golden_state_dict(create_model(name).state_dict()), folder / MANIFEST[name].file)
         digests[MANIFEST[name].file] = sha256(folder / MANIFEST[name].file)
+    record, bare = MANIFEST[SEGMENTER], folder / "bare.pth"
+    torch.save({"state_dict": segmenter_file()}, bare)
+    digests[record.file] = hashlib.sha1(bare.read_bytes()).hexdigest()
+    with zipfile.ZipFile(folder / record.urls[0].rpartition("/")[2], "w") as archive:
+        archive.write(bare, record.file)
+    bare.unlink()
     manifest = root / "resnest_core" / "checkpoints.csv"
     with manifest.open(newline="") as file:
         rows = list(csv.reader(file))
@@ -54,12 +84,15 @@ def plant_weights(root: Path, folder: Path) -> None:
 
 
 def make_small(root: Path) -> None:
-    """Measure the cost of two networks instead of thirteen; everything else is the profile as it is."""
+    """Measure the cost of two networks instead of thirteen, and segment at one scale; the rest is as it is."""
     path = root / "profiles" / "paper.yaml"
     profile = yaml.safe_load(path.read_text())
     study = profile["studies"]["efficiency"]
     study["parameters"] = {"batch_size": 1, "rounds": 1}
     study["experiments"][0]["parameters"]["networks"] = ["resnetd50", "resnest50"]
+    study = profile["studies"]["semantic_segmentation"]
+    study["parameters"] |= {"view": "single_scale", "examples": 1}
+    study["experiments"] = [entry for entry in study["experiments"] if "single_scale" not in entry["name"]]
     path.write_text(yaml.safe_dump(profile, sort_keys=False))
 
 
@@ -67,10 +100,11 @@ def make_small(root: Path) -> None:
 def paper(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, subprocess.CompletedProcess[str]]:
     base = tmp_path_factory.mktemp("paper")
     root = copy_repository(base / "clone")
-    plant_images(base / "imagenet")
+    plant_images(base / "data" / "imagenet")
+    plant_labelled_images(base / "data" / "ADEChallengeData2016")
     plant_weights(root, base / "weights")
     make_small(root)
-    arguments = ["--profile", "paper", "--data", str(base / "imagenet"), "--allow-missing"]
+    arguments = ["--profile", "paper", "--data", str(base / "data"), "--allow-missing"]
     return root, base, run_all(root, *arguments, RESNEST_WEIGHTS=str(base / "weights"))
 
 
@@ -81,6 +115,8 @@ def test_everything_that_is_missing_is_listed_before_any_work(tmp_path: Path) ->
     for name in ("resnest269", "resnest50_fast_4s2x40d"):
         assert f"resnest-core weights fetch {name}" in done.stderr
     assert "imagenet" in done.stderr
+    for name in ("ADE20K", "PASCAL Context", "deeplab_resnest50_ade-2225f09d.pth"):
+        assert name in done.stderr
     assert not list((root / "build").rglob("result.json"))
 
 
@@ -93,6 +129,9 @@ def test_what_is_there_runs_and_the_rest_is_marked(paper: tuple) -> None:
     assert status["base_results/resnest50_resize_then_crop"] == "run"
     assert status["batch_size/evaluation_64"] == "run"
     assert status["ablation/resnest50_fast_1s1x64d"] == "run"
+    assert status[f"semantic_segmentation/{SEGMENTER}"] == "run"
+    assert status["semantic_segmentation/deeplab_resnest269_ade"] == "missing"
+    assert status["semantic_segmentation/deeplab_resnest50_pcontext"] == "missing"
     assert status["base_results/resnest269"] == "missing"
     assert status["ablation/resnest50_fast_4s2x40d"] == "missing"
     html = (root / "build/paper/article.html").read_text()
@@ -107,12 +146,41 @@ def test_records_equal_a_direct_evaluation(paper: tuple) -> None:
     assert len(records) == N
     rule = Preprocessing()
     for row in records.to_dict("records"):
-        path = next((base / "imagenet").rglob(Path(row["image"]).name))
+        path = next((base / "data" / "imagenet").rglob(Path(row["image"]).name))
         assert synsets()[row["target"]] == path.parent.name
         with Image.open(path) as image, torch.no_grad():
             logits = model(rule(image.convert("RGB"))[None])[0]
         assert int(logits.argmax()) == row["predicted"]
         assert row["loss"] == pytest.approx(-float(logits.log_softmax(0)[row["target"]]), rel=1e-4)
+
+
+def test_segmentation_records_equal_a_direct_evaluation(paper: tuple) -> None:
+    root, base, _ = paper
+    out = root / "build/paper/semantic_segmentation" / SEGMENTER
+    records = pd.read_parquet(out / "records.parquet")
+    assert records["image"].tolist() == [f"images/validation/ADE_val_{n:08d}.jpg" for n in (1, 2)]
+    model = create_model(SEGMENTER).eval()
+    model.load_state_dict({our_key(key): value for key, value in segmenter_file().items()})
+    row, folder = records.iloc[0], base / "data" / "ADEChallengeData2016"
+    with (
+        Image.open(folder / row["image"]) as photograph,
+        Image.open(folder / "annotations/validation/ADE_val_00000001.png") as raw,
+    ):
+        pixels, truth = np.array(photograph.convert("RGB")), np.array(raw).astype(int) - 1
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    x = ((torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std)[None]
+    short = min(truth.shape)
+    size = [512 if side == short else int(side * 512 / short + 0.5) for side in truth.shape]
+    with torch.no_grad():
+        logits = model(torch.nn.functional.interpolate(x, size, mode="bilinear", align_corners=True))["out"]
+    found = (
+        torch.nn.functional.interpolate(logits, truth.shape, mode="bilinear", align_corners=True)[0].argmax(0).numpy()
+    )
+    assert row["pixels"].tolist() == np.bincount(truth[truth >= 0], minlength=150).tolist()
+    assert abs(row["intersections"].sum() - (found == truth).sum()) <= 0.001 * truth.size
+    metrics = json.loads((out / "result.json").read_text())["metrics"]
+    right = np.stack(records["intersections"]).sum() / np.stack(records["pixels"]).sum()
+    assert metrics["pixAcc"]["value"] == pytest.approx(100 * right)
 
 
 def test_the_batch_size_moves_no_logit_by_more_than_rounding(paper: tuple) -> None:
@@ -126,11 +194,11 @@ def test_the_batch_size_moves_no_logit_by_more_than_rounding(paper: tuple) -> No
 
 def test_a_bad_image_ends_the_experiment_by_name(paper: tuple) -> None:
     root, base, _ = paper
-    broken = base / "imagenet" / "val" / synsets()[177] / "ILSVRC2012_val_00000002.JPEG"
+    broken = base / "data" / "imagenet" / "val" / synsets()[177] / "ILSVRC2012_val_00000002.JPEG"
     content = broken.read_bytes()
     broken.write_bytes(content[: len(content) // 2])
     try:
-        arguments = ["--profile", "paper", "--data", str(base / "imagenet"), "--allow-missing", "--only", "ablation"]
+        arguments = ["--profile", "paper", "--data", str(base / "data"), "--allow-missing", "--only", "ablation"]
         done = run_all(root, *arguments, "--force", RESNEST_WEIGHTS=str(base / "weights"))
     finally:
         broken.write_bytes(content)

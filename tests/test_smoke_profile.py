@@ -59,14 +59,20 @@ def test_it_ends_well_and_says_where_the_article_lies(smoke: tuple) -> None:
     assert "build/smoke/article.html and build/smoke/article.pdf" in done.stdout.splitlines()[-1]
     plan = json.loads((root / "build/smoke/plan.json").read_text())
     ran = {f"{e['study']}/{e['name']}" for e in plan["experiments"] if not e["same_as"]}
-    assert {key.partition("/")[0] for key in ran} == {"base_results", "batch_size", "ablation", "efficiency"}
+    assert {key.partition("/")[0] for key in ran} == {
+        "base_results",
+        "batch_size",
+        "ablation",
+        "semantic_segmentation",
+        "efficiency",
+    }
     assert set(results(root)) == ran
 
 
 def test_scores_follow_from_the_records(smoke: tuple) -> None:
     root, _ = smoke
     for key, result in results(root).items():
-        if key.startswith("efficiency"):
+        if key.startswith(("efficiency", "semantic_segmentation")):
             continue
         records = pd.read_parquet(root / "build/smoke" / key / "records.parquet")
         assert np.array_equal(records["index"], np.arange(len(records)))
@@ -75,13 +81,26 @@ def test_scores_follow_from_the_records(smoke: tuple) -> None:
         assert (records["correct"] == (records["predicted"] == records["target"])).all()
 
 
+def test_segmentation_scores_follow_from_the_records(smoke: tuple) -> None:
+    root, _ = smoke
+    found = {key: result for key, result in results(root).items() if key.startswith("semantic_segmentation")}
+    assert len(found) == 10
+    for key, result in found.items():
+        records = pd.read_parquet(root / "build/smoke" / key / "records.parquet")
+        right, union = (np.stack(records[name]).sum(0) for name in ("intersections", "unions"))
+        assert result["metrics"]["mIoU"]["value"] == pytest.approx(100 * np.mean(right / union))
+        assert result["metrics"]["mIoU"]["n"] == len(records)
+        assert (root / "build/smoke" / key / "examples.npz").is_file()
+
+
 def test_numbers_of_the_results_stand_in_both_articles(smoke: tuple) -> None:
     root, _ = smoke
     found = results(root)
     html, pdf = html_text(root), pdf_text(root)
     for key, result in found.items():
-        if key.startswith("base_results"):
-            score = f"{result['metrics']['top1']['value']:.2f}"
+        if key.startswith(("base_results", "semantic_segmentation")):
+            name = "top1" if key.startswith("base_results") else "mIoU"
+            score = f"{result['metrics'][name]['value']:.2f}"
             assert score in html, key
             assert score in pdf, key
     for name in ("resnest50", "resnest269", "resnetd50"):

@@ -11,10 +11,12 @@ from resnest_core.statistics import (
     Interval,
     PairedSeeds,
     Seeds,
+    bootstrap,
     holm,
     mcnemar,
     mean_interval,
     paired_seeds,
+    permutation,
     seeds_summary,
     wilson,
 )
@@ -224,3 +226,29 @@ def score(only_a: int, only_b: int, n: int, difference: float) -> float:
         negative_log_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-12}
     ).x
     return (only_a - only_b - n * difference) / math.sqrt(n * (2 * share + difference * (1 - difference)))
+
+
+def test_the_bootstrap_is_scipys() -> None:
+    values = np.random.default_rng(3).exponential(size=60)
+    found = bootstrap(lambda chosen: values[chosen].mean(axis=-1), len(values))
+    limits = stats.bootstrap((values,), np.mean, n_resamples=9999, rng=np.random.default_rng(1)).confidence_interval
+    assert found.value == pytest.approx(values.mean())
+    assert found.low == pytest.approx(limits.low, rel=0.04)
+    assert found.high == pytest.approx(limits.high, rel=0.04)
+    assert found == bootstrap(lambda chosen: values[chosen].mean(axis=-1), len(values)), "the draws are the same"
+
+
+def test_a_bootstrap_that_does_not_vary_has_no_limits() -> None:
+    same = np.ones(9)
+    assert bootstrap(lambda chosen: same[chosen].mean(axis=-1), 9) == Interval(1.0, None, None, 9)
+    assert bootstrap(lambda chosen: same[chosen].mean(axis=-1), 1) == Interval(1.0, None, None, 1)
+
+
+def test_the_permutation_test_swaps_signs() -> None:
+    a, b = np.array([3.0, 2.0, 4.0, 5.0, 2.5, 1.0]), np.array([2.0, 1.5, 3.0, 3.5, 2.0, 0.5])
+    rows = np.concatenate([a, b])
+    p = permutation(lambda x, y: rows[x].mean(axis=-1) - rows[y].mean(axis=-1), 6)
+    assert p == pytest.approx(2 / 2**6), "every difference has one sign: the two extremes of 64"
+    none = permutation(lambda x, y: rows[x].mean(axis=-1) * 0.0, 6)
+    assert none == 1.0
+    assert permutation(lambda x, y: rows[x].mean(axis=-1) - rows[y].mean(axis=-1), 1) == 1.0

@@ -254,7 +254,7 @@ class SemanticSegmentation:
         what = f"Intersection over union of the classes of {DATASETS[shown[0].dataset]}, with 95 % bootstrap intervals"
         what += " over images" + (", of the first seed." if self.seeds > 1 else ".")
         drawn = segmentation_figures.class_scores(series, "intersection over union (%)")
-        return Illustration("segmentation-classes", what, "Bars of scores by class and network", drawn, wide=True)
+        return Illustration("segmentation-classes", what, "Bars of scores by class and network", drawn)
 
     def _class_scores(self, network: Network) -> list[tuple[str, float, float | None, float | None]]:
         metrics = self.store.result(self.groups[network].done[0]).metrics

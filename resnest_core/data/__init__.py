@@ -21,6 +21,7 @@ __all__ = [
     "open_any",
     "open_dataset",
     "open_segmentation",
+    "segmentation_classes",
 ]
 
 Data = TypeVar("Data", covariant=True)
@@ -60,6 +61,15 @@ def open_segmentation(
 ) -> SegmentationDataset:
     """As `open_dataset`, one of `SEGMENTATION_DATASETS`; `limit` takes the first images of the data set's own order."""
     return _open(_SEGMENTATION, name, root, split, limit)
+
+
+def segmentation_classes(name: str) -> tuple[str, ...]:
+    """The classes of one of `SEGMENTATION_DATASETS`, whether it is here or not."""
+    if name == "scenes":
+        return scenes.CLASS_NAMES
+    if name not in segmentation.SETS:
+        raise unknown("data set", name, SEGMENTATION_DATASETS)
+    return segmentation.SETS[name].classes
 
 
 def open_any(name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0) -> Any:

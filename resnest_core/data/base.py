@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from resnest_core.errors import InputError, unknown
 
 SPLITS = ("test", "train")
+IGNORED = -1  # the class of pixels that do not count
 # What Pillow raises on bad files, depending on their format.
 _UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 

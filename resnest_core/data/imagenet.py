@@ -30,8 +30,11 @@ IMAGENET_SOURCE = (
 )
 IMAGES = {"test": 50_000, "train": 1_281_167}
 _FOLDERS = {
-    "test": (".", "val", "validation", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val"),
-    "train": ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train"),
+    "test": (
+        *(".", "val", "validation", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val"),
+        *("imagenet/val", "imagenet", "ILSVRC2012/val"),
+    ),
+    "train": ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "imagenet/train", "ILSVRC2012/train"),
 }
 _OWN_FOLDERS = {"test": ("test", "val", "validation", "."), "train": ("train",)}
 _SPLIT_NAMES = {"test", "train", "val", "validation"}

@@ -32,6 +32,8 @@ INK = 16  # grey value from which a pixel belongs to the garment
 CELLS = (3, 9)  # patches of the ground along a side, the last excluded, as for the three below
 GROUND, GRAIN, TINT = (0, 90), (-10, 11), (128, 256)
 
+CLASS_NAMES = ("ground", *CLASSES)
+
 Bytes = NDArray[np.uint8]
 
 
@@ -80,7 +82,7 @@ class Scenes:
     items: FashionMNIST
     seed: int = 0
     name: str = "scenes"
-    classes: tuple[str, ...] = ("ground", *CLASSES)
+    classes: tuple[str, ...] = CLASS_NAMES
 
     @property
     def source(self) -> str:

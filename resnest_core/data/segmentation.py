@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm.auto import tqdm
 
-from resnest_core.data.base import Report, check_request, image_problem, read_image
+from resnest_core.data.base import IGNORED, Report, check_request, image_problem, read_image
 from resnest_core.errors import InputError
 
-IGNORED = -1
 _INVALID = -2
 _NAMED = 5  # missing files that an error names
 

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from resnest_core.data.base import IGNORED
 from resnest_core.evaluation.results import Metric, metric
 from resnest_core.statistics import bootstrap
 
-IGNORED = -1  # the class of pixels that do not count
 Counts = NDArray[np.int64]
 CLASS = "iou."  # begins the names of the classes' metrics
 COUNTS = ("intersections", "unions", "pixels")

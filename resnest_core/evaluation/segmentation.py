@@ -75,6 +75,12 @@ def evaluate_segmenter(
     return write_result(out, metrics, parameters or {}, provenance)
 
 
+def score_line(result: dict[str, Any]) -> str:
+    """Pixel accuracy and the authors' mIoU (%)."""
+    metrics = result["metrics"]
+    return f"pixAcc: {metrics['pixAcc']['value']:.2f} | mIoU: {metrics['mIoU']['value']:.2f}"
+
+
 class Predictor:
     """Images of any size to their classes, by one network under one protocol."""
 

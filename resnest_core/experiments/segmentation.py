@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnest_core import checkpoints
-from resnest_core.data import SegmentationDataset, open_segmentation
-from resnest_core.data.base import read_image
+from resnest_core.data import SegmentationDataset, open_segmentation, segmentation_classes
+from resnest_core.data.base import IGNORED, read_image
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError, unknown
 from resnest_core.evaluation.examples import EXAMPLES, Example, save_examples
-from resnest_core.evaluation.iou import IGNORED, class_scores
+from resnest_core.evaluation.iou import class_scores
 from resnest_core.evaluation.results import RECORDS, metric
 from resnest_core.evaluation.segmentation import Predictor, Protocol, evaluate_segmenter
 from resnest_core.evaluation.views import View
@@ -52,6 +52,13 @@ def view_of(protocol: str, dataset: str) -> View:
     if protocol not in views:
         raise unknown("protocol", protocol, views)
     return views[protocol]
+
+
+def dataset_of(model: str) -> str:
+    """The data set that a network is published for, by its name."""
+    suffix = model.rpartition("_")[2]
+    named = {"ade": "ade20k", "pcontext": "pcontext", "citys": "cityscapes"}
+    return named.get(suffix, "scenes" if model.startswith("mini_") else "ade20k")
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,11 @@ class SemanticSegmentation:
         view = view_of(self.view, self.dataset)
         return Protocol(view, self.device, self.precision, self.workers, self.memory_budget)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the data set's classes, which need no data."""
+        return segmentation_classes(self.dataset)
+
     @cached_property
     def test_set(self) -> SegmentationDataset:
         return open_segmentation(self.dataset, self.data or None, limit=self.limit)
@@ -112,7 +124,7 @@ class SemanticSegmentation:
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self) | {"protocol": asdict(self.protocol.view), "classes": self.test_set.classes},
+            parameters=asdict(self) | {"protocol": asdict(self.protocol.view), "classes": self.classes},
             more_metrics=self.network.metrics,
         )
 
@@ -158,12 +170,12 @@ class SemanticSegmentation:
 
     def _read(self) -> Network:
         path = checkpoints.resolve(self.weights, self.model)
-        model = create_model(self.model, num_classes=len(self.test_set.classes), weights=path)
+        model = create_model(self.model, num_classes=len(self.classes), weights=path)
         return Network(model, path, {})
 
     def _train(self) -> Network:
         seed_everything(self.recipe.seed)
-        model = create_model(self.model, num_classes=len(self.test_set.classes))
+        model = create_model(self.model, num_classes=len(self.classes))
         assert isinstance(model, Segmenter)
         if self.backbone:
             model.load_backbone(checkpoints.read_state_dict(checkpoints.resolve(self.backbone, self.model)))

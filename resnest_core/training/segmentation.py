@@ -15,10 +15,11 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
 from resnest_core.data import SegmentationDataset
+from resnest_core.data.base import IGNORED
 from resnest_core.data.transforms import as_tensors, normalised
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError
-from resnest_core.evaluation.iou import IGNORED, count, mean_iou_present, pixel_accuracy
+from resnest_core.evaluation.iou import count, mean_iou_present, pixel_accuracy
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.files import output_directory
 from resnest_core.models.deeplab import Segmenter

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from resnest_core.evaluation.examples import EXAMPLES, Example, save_examples
+from resnest_core.evaluation.iou import segmentation_metrics
 from resnest_core.statistics import wilson
 
 IMAGES, CLASSES = 1000, 10
@@ -93,6 +95,30 @@ class Study:
             metrics[f"{name}.images_per_second"] = _metric(speed, 0.95 * speed, 1.04 * speed, 5)
         self._store("efficiency/full_size", parameters, metrics, pd.DataFrame({"network": list(networks)}))
 
+    def segmenter(
+        self, key: str, quality: float, *, missing: str | None = None, images: int = 30, **given: Any
+    ) -> None:
+        """An experiment with one segmentation network that gets about that share of each class right."""
+        parameters = {"dataset": "scenes", "view": "single_scale", "weights": "", "backbone": "", "seed": 0, **given}
+        self._list(key, parameters, missing)
+        if missing is not None:
+            return
+        names = ["ground", *(f"class {i}" for i in range(1, 6))]
+        truth = np.random.default_rng(1)  # the same images for all
+        pixels = truth.integers(50, 900, (images, len(names)))
+        right = (pixels * np.clip(quality + self.random.normal(0, 0.1, pixels.shape), 0, 1)).astype(np.int64)
+        unions = pixels + self.random.integers(20, 200, pixels.shape)
+        frame = pd.DataFrame({"index": range(images), "image": [f"{i}.png" for i in range(images)]})
+        columns = {"intersections": right, "unions": unions, "pixels": pixels}
+        frame = frame.assign(**{name: list(values) for name, values in columns.items()})
+        metrics = segmentation_metrics(frame, names) | {"parameters": _metric(450_000), "peak_memory": _metric(5e8)}
+        if not parameters["weights"]:
+            metrics |= {"training_seconds": _metric(25.0)}
+        self._store(key, parameters | {"classes": names}, metrics, frame)
+        maps = truth.integers(-1, len(names), (12, 16, 16)).astype(np.int16)
+        seen = [Example(np.zeros((16, 16, 3), np.uint8), m, np.abs(m)) for m in maps]
+        save_examples(self.directory / key / EXAMPLES, seen)
+
     def records(self, accuracy: float, logits: bool = False) -> pd.DataFrame:
         """Rows of a network that gets the easier images right, with some noise of its own."""
         score = self.difficulty + 0.4 * self.random.normal(size=IMAGES)
@@ -163,8 +189,27 @@ def default(directory: Path) -> Study:
                 86.8 + 0.15 * number + (0.4 - 0.1 * (number % 3)) * seed,
             )
             study.classifier(key, accuracy, model=f"mini_{setting}", seed=seed)
+    segmentation(study)
     study.efficiency()
     return study
+
+
+def segmentation(study: Study) -> None:
+    """The study of segmentation of the default profile: ResNeSt is better, and beginning with a classifier helps."""
+    for trunk, start, quality in (
+        ("resnest11", "pretrained", 0.7),
+        ("resnetd11", "pretrained", 0.6),
+        ("resnest11", "random", 0.5),
+        ("resnetd11", "random", 0.5),
+    ):
+        backbone = f"build/default/base_results/mini_{trunk}/weights.safetensors" if start == "pretrained" else ""
+        for seed in (0, 1):
+            given = {"model": f"mini_deeplab_{trunk}", "backbone": backbone, "seed": seed}
+            study.segmenter(f"semantic_segmentation/{trunk}_{start}_seed{seed}", quality, **given)
+    for trunk in ("resnest11", "resnetd11"):
+        weights = f"build/default/semantic_segmentation/{trunk}_pretrained_seed0/weights.safetensors"
+        given = {"model": f"mini_deeplab_{trunk}", "weights": weights, "view": "multi_scale", "images": 10}
+        study.segmenter(f"semantic_segmentation/{trunk}_multi_scale", 0.72, **given)
 
 
 def paper(directory: Path, missing: str) -> Study:
@@ -184,6 +229,15 @@ def paper(directory: Path, missing: str) -> Study:
         model = f"resnest50_fast_{setting}"
         absent = missing if setting == "1s4x24d" else None
         study.classifier(f"ablation/{model}", 80.3 + 0.1 * number, model=model, missing=absent, **given)
+    published = {"dataset": "ade20k", "weights": "published", "view": "multi_scale"}
+    for depth, quality in ((50, 0.6), (101, 0.65)):
+        name = f"deeplab_resnest{depth}_ade"
+        study.segmenter(f"semantic_segmentation/{name}", quality, model=name, **published)
+        single = published | {"view": "single_scale"}
+        study.segmenter(f"semantic_segmentation/{name}_single_scale", quality - 0.05, model=name, **single)
+    for name, dataset in (("deeplab_resnest200_ade", "ade20k"), ("fcn_resnest50_pcontext", "pcontext")):
+        given = published | {"dataset": dataset}
+        study.segmenter(f"semantic_segmentation/{name}", 0.5, model=name, missing=missing, **given)
     study.efficiency()
     return study
 

@@ -39,7 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         raise InputError("noise needs a directory; get it there")
 
     monkeypatch.setattr(checkpoints, "resolve", resolve)
-    monkeypatch.setattr(data, "open_dataset", open_dataset)
+    monkeypatch.setattr(data, "open_any", open_dataset)
     return calls
 
 

@@ -1,0 +1,57 @@
+"""`python -m benchmarks.segmentation`: whole images to scores, against one crop at a time in the authors' way."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from benchmarks import authors_way
+from benchmarks.__main__ import ratio
+from resnest_core.evaluation.segmentation import Predictor, Protocol
+from resnest_core.experiments.segmentation import view_of
+from resnest_core.files import output_directory, write_json
+from resnest_core.models import create_model
+from resnest_core.models.deeplab import Segmenter
+from resnest_core.provenance import Stopwatch
+
+
+def main(
+    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    model: Annotated[
+        str, typer.Option(help="The segmentation network, with random weights.")
+    ] = "deeplab_resnest50_ade",
+    dataset: Annotated[str, typer.Option(help="Whose sizes the protocol has.")] = "ade20k",
+    height: Annotated[int, typer.Option(min=1, help="Of the image.")] = 300,
+    width: Annotated[int, typer.Option(min=1, help="Of the image.")] = 400,
+    rounds: Annotated[int, typer.Option(min=1, help="Each way once a round.")] = 3,
+) -> None:
+    """Measure six scales with mirror images, from image to scores; write JSON, print the ratio."""
+    watch = Stopwatch()
+    output_directory(out.parent)
+    torch.manual_seed(0)
+    network = create_model(model).eval()
+    assert isinstance(network, Segmenter)
+    literal = authors_way.with_lists(copy.deepcopy(network))
+    view = view_of("multi_scale", dataset)
+    predict = Predictor(network, Protocol(view, device="cpu"))
+    image = torch.randn(3, height, width)
+
+    def authors() -> torch.Tensor:
+        return authors_way.multi_scale(literal, image, view, predict.black)
+
+    difference = (predict.scores(image) - authors()).abs().max() / authors().std()
+    measured = {
+        "difference_over_deviation": difference.item(),
+        "crops_at_once": predict.infer.batch_size(torch.empty(12, 3, view.crop_size, view.crop_size)),
+        **ratio(lambda: predict.scores(image), authors, rounds),
+    }
+    settings = {"model": model, "dataset": dataset, "height": height, "width": width, "rounds": rounds}
+    write_json(out, {"settings": settings, "multi_scale": measured, "provenance": watch.provenance()})
+    print(json.dumps(measured, indent=1))
+
+
+if __name__ == "__main__":
+    typer.run(main)
