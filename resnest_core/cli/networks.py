@@ -67,12 +67,16 @@ def evaluate(
     limit: Limit = 0,
 ) -> None:
     """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted."""
+    from resnest_core.errors import unknown
     from resnest_core.evaluation.classification import Protocol, accuracy_line
     from resnest_core.evaluation.segmentation import score_line
     from resnest_core.experiments.classification import Classification
     from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
+    from resnest_core.models import list_models
     from resnest_core.models.variants import SEGMENTERS
 
+    if model not in list_models():
+        raise unknown("model", model, list_models())
     if model in SEGMENTERS:
         segmentation = SemanticSegmentation(
             model=model,

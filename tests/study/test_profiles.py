@@ -39,6 +39,15 @@ def test_a_grid_becomes_an_experiment_for_every_point(tmp_path: Path) -> None:
     assert found["s/same"].same_as == "s/b_2"
 
 
+def test_weights_and_trunks_may_come_from_other_experiments(tmp_path: Path) -> None:
+    entries = "{name: a}, {name: b}, {name: c, weights_from: s/a, backbone_from: s/b}, {name: d, backbone_from: s/c}"
+    found = expand(tmp_path, one_study(entries))
+    assert found["s/c"].inherited == {"weights": "s/a", "backbone": "s/b"}
+    assert found["s/c"].needs == ["s/a", "s/b"]
+    assert found["s/d"].needs == ["s/c"]
+    assert found["s/a"].needs == []
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -55,6 +64,8 @@ def test_a_grid_becomes_an_experiment_for_every_point(tmp_path: Path) -> None:
         (one_study("{name: a, same_as: s/b}"), ["s/a", "same_as", "s/b"]),
         (one_study("{name: a, same_as: s/b}, {name: b, same_as: s/a}"), ["s/a", "same_as"]),
         (one_study("{name: a, weights_from: s/b}, {name: b, weights_from: s/a}"), ["s/a <- s/b <- s/a"]),
+        (one_study("{name: a, backbone_from: s/b}, {name: b, weights_from: s/a}"), ["s/a <- s/b <- s/a"]),
+        (one_study("{name: a, backbone_from: s/c}"), ["s/a", "backbone_from", "s/c"]),
         ("description: [", ["given.yaml", "not YAML"]),
         ("", ["given.yaml", "the file"]),
     ],
