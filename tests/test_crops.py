@@ -84,6 +84,15 @@ def test_the_size_of_batches_changes_no_result() -> None:
     assert torch.equal(a.argmax(1), b.argmax(1))
 
 
+def test_large_scores_are_kept_on_the_cpu() -> None:
+    run = runner(Short(room=9), budget=1.0)
+    run.device = torch.device("cuda")
+    run.make_room(int(GIB / 2 / 4))
+    assert run.keep == torch.device("cuda")
+    run.make_room(int(GIB / 2 / 4) + 1)
+    assert run.keep == CPU
+
+
 def test_a_negative_budget() -> None:
     with pytest.raises(InputError, match="memory budget is -1"):
         runner(Short(1), budget=-1)

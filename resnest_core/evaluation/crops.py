@@ -12,10 +12,13 @@ from resnest_core.profiling import peak_memory
 CPU_BUDGET = 2 * 2**30
 GPU_SHARE = 0.8
 GIB = 2**30
+BYTES = 4  # of a number
 
 
 class CropRunner:
     """Crops (N, 3, h, w) to logits (N, classes, h', w') of `model`, which is in evaluation mode on `device`.
+
+    The logits stay on the device unless `keep` says otherwise.
 
     As many crops go through the network at once as `budget` GiB hold (0: 2 GiB on a CPU, 80 % of what is free on a
     GPU), by what the first one took; where memory runs out all the same, half as many from then on.
@@ -27,6 +30,7 @@ class CropRunner:
         self.model, self.device, self.precision = model, device, precision
         self.budget = budget * GIB if budget else default_budget(device)
         self.memory_per_pixel = 0.0
+        self.keep = device
         self.most: int | None = None  # crops at once, once memory has run out
 
     def __call__(self, crops: Tensor) -> Tensor:
@@ -49,6 +53,10 @@ class CropRunner:
         fits = int(self.budget // (self.memory_per_pixel * crops.shape[2] * crops.shape[3]))
         return min(max(fits, 1), self.most or len(crops), len(crops))
 
+    def make_room(self, values: int) -> None:
+        """Keep what follows on the device if so many numbers take half of the budget at the most, else on the CPU."""
+        self.keep = self.device if values * BYTES <= self.budget / 2 else torch.device("cpu")
+
     def _measure(self, crop: Tensor) -> None:
         self._forward(crop)  # sets up the kernels
         memory = peak_memory(lambda: self._forward(crop), self.device).bytes
@@ -57,7 +65,7 @@ class CropRunner:
     @torch.inference_mode()
     def _forward(self, crops: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
-            return self.model.logits(crops.to(self.device)).float()
+            return self.model.logits(crops.to(self.device)).float().to(self.keep)
 
     def _halve(self, size: int, error: RuntimeError) -> None:
         if not is_memory_error(error):

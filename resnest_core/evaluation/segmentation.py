@@ -1,5 +1,6 @@
 """The evaluator of segmentation networks: images in, counts of pixels by class for each image out."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -92,7 +93,10 @@ class Predictor:
         self.black = normalised(torch.zeros(3, 1, 1, dtype=torch.uint8)).flatten()  # (3,)
 
     def scores(self, image: Tensor) -> Tensor:
-        """Scores (classes, H, W) of a normalised image (3, H, W)."""
+        """Scores (classes, H, W) of a normalised image (3, H, W), on the device where they fit."""
+        height, width = image.shape[1:]
+        largest = math.prod(self.view.size(height, width, max(self.view.scales)))
+        self.infer.make_room(self.model.num_classes * (2 * largest + 2 * height * width))
         return scores(self.infer, image, self.view, self.black)
 
     def __call__(self, image: Tensor) -> Tensor:
