@@ -101,11 +101,13 @@ def test_a_literal_computation_gives_the_same(size: tuple[int, int], flip: bool)
 
 
 def test_the_mirror_image_gives_the_mirrored_scores() -> None:
+    torch.manual_seed(0)
     model = rc.create_model("mini_deeplab_resnest11", num_classes=4).eval()
     run = CropRunner(model, torch.device("cpu"), "fp32", 0.1)
     image = torch.randn(3, 40, 40)
     view = View(flip=True, base_size=40, crop_size=0)
-    assert torch.allclose(scores(run, image, view, BLACK), scores(run, image.flip(2), view, BLACK).flip(2), rtol=1e-4)
+    plain, mirrored = scores(run, image, view, BLACK), scores(run, image.flip(2), view, BLACK).flip(2)
+    assert (plain - mirrored).abs().max() < 1e-4 * plain.std()
 
 
 @pytest.mark.parametrize(

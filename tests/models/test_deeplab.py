@@ -105,6 +105,7 @@ def test_every_stage(name: str) -> None:
 @pytest.mark.parametrize("name", ["mini_deeplab_resnest11", "mini_deeplab_resnetd11"])
 @pytest.mark.parametrize("size", [(33, 50), (17, 17)])
 def test_odd_sizes_and_a_batch_of_one(name: str, size: tuple[int, int]) -> None:
+    torch.manual_seed(0)
     model = rc.create_model(name, num_classes=3).eval()
     images = torch.randn(1, 3, *size)
     with torch.no_grad():
@@ -112,17 +113,19 @@ def test_odd_sizes_and_a_batch_of_one(name: str, size: tuple[int, int]) -> None:
         low = model.logits(images)
     assert {key: value.shape for key, value in outputs.items()} == dict.fromkeys(("out", "aux"), (1, 3, *size))
     resized = nn.functional.interpolate(low, size, mode="bilinear", align_corners=True)
-    assert torch.equal(resized, outputs["out"])
+    assert (resized - outputs["out"]).abs().max() < 1e-5 * low.std()
 
 
 def test_corners_are_aligned() -> None:
+    torch.manual_seed(0)
     model = rc.create_model("mini_deeplab_resnest11").eval()
     images = torch.randn(2, 3, 40, 56)
     with torch.no_grad():
         large, small = model(images)["out"], model.logits(images)
     for row in (0, -1):
         for column in (0, -1):
-            assert torch.allclose(large[:, :, row, column], small[:, :, row, column], atol=1e-6)
+            difference = (large[:, :, row, column] - small[:, :, row, column]).abs().max()
+            assert difference < 1e-5 * small.std()
 
 
 def test_the_trunk_begins_with_a_classifier() -> None:

@@ -59,7 +59,7 @@ def test_mini_networks(name: str) -> None:
         shapes = [tuple(stage.shape) for stage in model.features(x)]
         logits = model(x)
         alone = model(x[:1])
-    assert shapes == [(3, 128, 7, 7), (3, 256, 4, 4), (3, 256, 2, 2)]
+    assert shapes == [(3, 128, 7, 7), (3, 128, 4, 4), (3, 256, 2, 2)]
     assert logits.shape == (3, 10)
     torch.testing.assert_close(alone, logits[:1], rtol=1e-4, atol=1e-5)
 
