@@ -65,7 +65,7 @@ def resolve(source, name):
 """,
     "data/__init__.py": """from resnest_core.errors import InputError
 
-def open_dataset(name, root=None):
+def open_any(name, root=None):
     print("data: noise")
     if root is None:
         raise InputError(f"{name} is not embedded")
