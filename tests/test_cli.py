@@ -86,7 +86,7 @@ def test_doctor_names_the_pair_that_does_not_fit(
 
 
 BAD = {
-    "model": (["evaluate", "resnest5", "--out", "OUT"], "unknown classifier 'resnest5' (did you mean 'resnest50'?)"),
+    "model": (["evaluate", "resnest5", "--out", "OUT"], "unknown model 'resnest5' (did you mean 'resnest50'?)"),
     "task": (["models", "--task", "chess"], "unknown task 'chess'; valid: classification"),
     "dataset": (["train", "mini_resnest11", "--dataset", "mnist", "--out", "OUT"], "unknown data set 'mnist'"),
     "crop": (["evaluate", "resnest50", "--crop-size", "0", "--out", "OUT"], "crop size 0 is not possible"),
