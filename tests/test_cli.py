@@ -100,6 +100,10 @@ BAD = {
         ["train", "mini_resnest11", "--limit", "64", "--out", "/proc/nowhere"],
         "'/proc/nowhere' cannot be written",
     ),
+    "option of another task": (
+        ["evaluate", "resnest50", "--view", "single_scale", "--out", "OUT"],
+        "--view is for semantic segmentation; 'resnest50' is a network for classification",
+    ),
     "flag": (["evaluate", "resnest50", "--crop", "3", "--out", "OUT"], "No such option: --crop"),
     "command": (["evalaute"], "No such command 'evalaute'"),
 }

@@ -82,11 +82,6 @@ class SemanticSegmentation:
         return max((len(group.done) for group in self.groups.values()), default=0)
 
     @property
-    def datasets(self) -> str:
-        """The data sets, for a sentence."""
-        return phrases.listing(list(dict.fromkeys(DATASETS[network.dataset] for network in self.groups)))
-
-    @property
     def best(self) -> tuple[Network, float]:
         """The network with the highest mIoU, and that; of those that saw the most images."""
         images = {network: self.groups[network].metrics("mIoU")[0].n or 0 for network in self.done}

@@ -20,6 +20,14 @@ MemoryBudget = Annotated[
     float,
     typer.Option(min=0, help="Segmentation: GiB for the crops that go through at once; 0 for the device's default."),
 ]
+# Options of `evaluate` that mean something for one task alone.
+ONLY_FOR = {
+    "crop_size": "classification",
+    "preprocessing": "classification",
+    "batch_size": "classification",
+    "view": "semantic_segmentation",
+    "memory_budget": "semantic_segmentation",
+}
 Limit = Annotated[int, typer.Option(min=0, help="Take this many images, classes in turn; 0 for all.")]
 
 
@@ -45,6 +53,7 @@ def models(task: Annotated[str | None, typer.Option(help="Only those of this tas
 
 
 def evaluate(
+    context: typer.Context,
     model: Model,
     out: Out,
     data: Data = "",
@@ -67,17 +76,12 @@ def evaluate(
     limit: Limit = 0,
 ) -> None:
     """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted."""
-    from resnest_core.errors import unknown
     from resnest_core.evaluation.classification import Protocol, accuracy_line
     from resnest_core.evaluation.segmentation import score_line
     from resnest_core.experiments.classification import Classification
     from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
-    from resnest_core.models import list_models
-    from resnest_core.models.variants import SEGMENTERS
 
-    if model not in list_models():
-        raise unknown("model", model, list_models())
-    if model in SEGMENTERS:
+    if _checked_task(model, context) == "semantic_segmentation":
         segmentation = SemanticSegmentation(
             model=model,
             out=str(out),
@@ -218,6 +222,22 @@ def doctor() -> None:
         print(f"{'ok  ' if finding.good else 'BAD '} {finding.subject}: {finding.text}")
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
+
+
+def _checked_task(model: str, context: typer.Context) -> str:
+    """The task of a network, for which every option that was given means something."""
+    from resnest_core.errors import InputError
+    from resnest_core.models import task_of
+
+    task = task_of(model)
+    for option, other in ONLY_FOR.items():
+        source = context.get_parameter_source(option)
+        if source is not None and source.name == "COMMANDLINE" and other != task:
+            raise InputError(
+                f"--{option.replace('_', '-')} is for {other.replace('_', ' ')}; "
+                f"'{model}' is a network for {task.replace('_', ' ')}"
+            )
+    return task
 
 
 def _checked_crop_size(crop_size: int | None) -> int:

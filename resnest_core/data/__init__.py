@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from resnest_core.data import fashion_mnist, imagenet, scenes, segmentation
-from resnest_core.data.base import Dataset, Report, SegmentationDataset
+from resnest_core.data.base import Dataset, Images, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.errors import unknown
 
@@ -24,7 +24,7 @@ __all__ = [
     "segmentation_classes",
 ]
 
-Data = TypeVar("Data", covariant=True)
+Data = TypeVar("Data", bound=Images, covariant=True)
 
 
 class _Entry(NamedTuple, Generic[Data]):
@@ -43,6 +43,7 @@ _SEGMENTATION: dict[str, _Entry[SegmentationDataset]] = {
     "pcontext": _Entry(partial(segmentation.open_files, "pcontext"), partial(segmentation.check, "pcontext")),
     "cityscapes": _Entry(partial(segmentation.open_files, "cityscapes"), partial(segmentation.check, "cityscapes")),
 }
+_ALL: dict[str, _Entry[Images]] = {**_CLASSIFICATION, **_SEGMENTATION}
 DATASETS, SEGMENTATION_DATASETS = tuple(_CLASSIFICATION), tuple(_SEGMENTATION)
 
 
@@ -72,19 +73,19 @@ def segmentation_classes(name: str) -> tuple[str, ...]:
     return segmentation.SETS[name].classes
 
 
-def open_any(name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0) -> Any:
+def open_any(name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0) -> Images:
     """Open a data set of whatever task."""
-    return _open({**_CLASSIFICATION, **_SEGMENTATION}, name, root, split, limit)
+    return _open(_ALL, name, root, split, limit)
 
 
 def check(name: str, root: str | Path | None = None, *, split: str = "test") -> Report:
     """Read every file of the data set and report what is missing or unreadable; InputError if it cannot be opened."""
-    return _entry({**_CLASSIFICATION, **_SEGMENTATION}, name).check(root, split)
+    return _entry(_ALL, name).check(root, split)
 
 
 def _open(entries: dict[str, _Entry[Data]], name: str, root: str | Path | None, split: str, limit: int) -> Data:
     dataset = _entry(entries, name).open(root, split, limit)
-    print(f"data: {dataset.source}", flush=True)  # type: ignore[attr-defined]  # every data set has one
+    print(f"data: {dataset.source}", flush=True)
     return dataset
 
 

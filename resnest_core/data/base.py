@@ -16,8 +16,8 @@ IGNORED = -1  # the class of pixels that do not count
 _UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 
 
-class Dataset(Protocol):
-    """Images with one class each: `targets[i]` indexes `classes`, `paths[i]` is relative to the data directory."""
+class Images(Protocol):
+    """What data sets of every task have: names of `classes`, and `paths` relative to the data directory."""
 
     @property
     def name(self) -> str: ...
@@ -26,37 +26,28 @@ class Dataset(Protocol):
     @property
     def paths(self) -> list[str]: ...
     @property
-    def targets(self) -> np.ndarray: ...
-    @property
     def digest(self) -> str:
         """SHA-256 (hex) that tells whether two selections of images are the same, in the same order."""
 
     @property
     def source(self) -> str:
         """Where the images come from and how many of all they are, for people."""
-
-    def load(self, index: int) -> Image.Image:
-        """Image `index` in RGB; raises InputError naming a file that cannot be read."""
 
     def __len__(self) -> int: ...
 
 
-class SegmentationDataset(Protocol):
-    """Images with a class for each pixel: `classes` are their names, `paths[i]` is relative to the data directory."""
+class Dataset(Images, Protocol):
+    """Images with one class each: `targets[i]` indexes `classes`."""
 
     @property
-    def name(self) -> str: ...
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-    @property
-    def paths(self) -> list[str]: ...
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) that tells whether two selections of images are the same, in the same order."""
+    def targets(self) -> np.ndarray: ...
 
-    @property
-    def source(self) -> str:
-        """Where the images come from and how many of all they are, for people."""
+    def load(self, index: int) -> Image.Image:
+        """Image `index` in RGB; raises InputError naming a file that cannot be read."""
+
+
+class SegmentationDataset(Images, Protocol):
+    """Images with a class for each pixel."""
 
     def load(self, index: int) -> tuple[Image.Image, NDArray[np.int16]]:
         """Image `index` in RGB and its classes (H, W): indices into `classes`, -1 for pixels that do not count.
@@ -64,7 +55,15 @@ class SegmentationDataset(Protocol):
         Raises InputError naming the file if one cannot be read or does not fit.
         """
 
-    def __len__(self) -> int: ...
+
+def check_classes(network: int, dataset: Images) -> None:
+    """InputError if a network of so many classes is not for the data set."""
+    classes = len(dataset.classes)
+    if network != classes:
+        raise InputError(
+            f"the network has {network} classes, data set '{dataset.name}' {classes}; "
+            f"give a network of {classes} classes"
+        )
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,7 @@ class Preprocessing:
     def __call__(self, image: Image.Image) -> Tensor:
         rgb = image if image.mode == "RGB" else image.convert("RGB")
         square = _RULES[self.rule](rgb, self)
-        pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous()
-        return _normalise(pixels, self.mean, self.std)
+        return _normalise(as_pixels(square).contiguous(), self.mean, self.std)
 
 
 def training_transform(
@@ -83,9 +82,14 @@ def to_batch(images: Tensor) -> Tensor:
     return grey.expand(-1, 3, -1, -1).contiguous()
 
 
+def as_pixels(image: Image.Image) -> Tensor:
+    """An image in RGB as (3, H, W) uint8."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
+
+
 def as_tensors(image: Image.Image, target: NDArray[np.int16]) -> tuple[Tensor, Tensor]:
     """An image as (3, H, W) uint8, and its classes as (H, W) int64."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1), torch.from_numpy(target.astype(np.int64))
+    return as_pixels(image), torch.from_numpy(target.astype(np.int64))
 
 
 def normalised(image: Tensor) -> Tensor:

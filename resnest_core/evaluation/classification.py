@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from resnest_core.data import Dataset
+from resnest_core.data.base import check_classes
 from resnest_core.data.batches import evaluation_batches
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import autocast, choose_device, place, synchronise
@@ -111,7 +112,7 @@ class _Run:
     def first_batch(self) -> tuple[pa.Table, dict[str, Metric]]:
         """The records of the first batch, and what it costs: parameters, multiply-adds, and memory of its pass."""
         indices, images = next(self.batches(0))
-        self._check_classes(self.logits(images[:1]))  # warms up, too
+        check_classes(self.logits(images[:1]).shape[1], self.dataset)  # warms up, too
         passes: list[Tensor] = []
         memory = peak_memory(lambda: passes.append(self.logits(images)), self.device)
         return self._records(indices, passes[0]), {
@@ -155,14 +156,6 @@ class _Run:
         if self.protocol.keep_logits:
             columns, schema = columns | {"logits": _lists(logits)}, schema.append(LOGITS)
         return pa.table(columns, schema=schema)
-
-    def _check_classes(self, logits: Tensor) -> None:
-        classes = len(self.dataset.classes)
-        if logits.shape[1] != classes:
-            raise InputError(
-                f"the network has {logits.shape[1]} classes, data set '{self.dataset.name}' {classes}; "
-                f"give a network of {classes} classes"
-            )
 
 
 def _lists(matrix: Tensor) -> pa.ListArray:

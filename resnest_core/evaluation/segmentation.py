@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from resnest_core.data import SegmentationDataset
+from resnest_core.data.base import check_classes
 from resnest_core.data.transforms import as_tensors, normalised
 from resnest_core.devices import choose_device, place, synchronise
 from resnest_core.errors import InputError
@@ -111,11 +112,7 @@ class _Run:
     """One evaluation: the network, its images, and how fast they went."""
 
     def __init__(self, model: Segmenter, dataset: SegmentationDataset, protocol: Protocol) -> None:
-        if model.num_classes != len(dataset.classes):
-            raise InputError(
-                f"the network has {model.num_classes} classes, data set '{dataset.name}' {len(dataset.classes)}; "
-                f"give a network of {len(dataset.classes)} classes"
-            )
+        check_classes(model.num_classes, dataset)
         self.predict, self.dataset, self.protocol = Predictor(model, protocol), dataset, protocol
         self.device = self.predict.device
         self.rates: list[float] = []

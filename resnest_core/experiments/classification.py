@@ -2,28 +2,23 @@
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-
-import pandas as pd
-from torch import nn
 
 from resnest_core import checkpoints
 from resnest_core.data import Dataset, open_dataset
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.errors import unknown
 from resnest_core.evaluation.classification import Protocol, evaluate_classifier
-from resnest_core.evaluation.results import RECORDS, Metric, metric
+from resnest_core.experiments.base import Experiment, Network
 from resnest_core.models import create_model
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.training.classification import Recipe, train_classifier
-from resnest_core.training.loop import CURVES
 
 MONITORED_IMAGES = 500
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Experiment):
     """Settings of an experiment with one classifier on one data set, and what comes of them.
 
     `weights` is "published", a file, or empty: then the network is trained here by `recipe`, on the first
@@ -62,11 +57,6 @@ class Classification:
         return replace(own, rule=self.preprocessing or own.rule, crop_size=self.crop_size or own.crop_size)
 
     @cached_property
-    def network(self) -> "Network":
-        """The network with its weights: read, or trained here first."""
-        return self._read() if self.weights else self._train()
-
-    @cached_property
     def result(self) -> dict[str, Any]:
         """The result of evaluating the network on the test set, written into `out` with its records."""
         return evaluate_classifier(
@@ -80,22 +70,12 @@ class Classification:
             more_metrics=self.network.metrics,
         )
 
-    @property
-    def records(self) -> pd.DataFrame:
-        """One row per test image, of `result`."""
-        return pd.read_parquet(Path(self.out) / RECORDS)
-
-    @property
-    def curves(self) -> pd.DataFrame | None:
-        """The curves of the training, if the network was trained here."""
-        return pd.read_csv(Path(self.out) / CURVES) if not self.weights else None
-
-    def _read(self) -> "Network":
+    def _read(self) -> Network:
         path = checkpoints.resolve(self.weights, self.model)
         model = create_model(self.model, num_classes=len(self.test_set.classes), weights=path)
         return Network(model, path, {})
 
-    def _train(self) -> "Network":
+    def _train(self) -> Network:
         root = self.data or None
         trained = train_classifier(
             self.model,
@@ -107,17 +87,4 @@ class Classification:
             device=self.protocol.device,
             workers=self.protocol.workers,
         )
-        metrics = {
-            "training_seconds": metric(trained.seconds, "s"),
-            "training_images_per_second": metric(trained.images_per_second, "images/s"),
-        }
-        return Network(trained.model, trained.weights_file, metrics)
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network with its weights, the file they are in, and what training it took."""
-
-    model: nn.Module
-    weights_file: Path
-    metrics: dict[str, Metric]
+        return Network.of(trained)

@@ -6,27 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from resnest_core import checkpoints
 from resnest_core.data import SegmentationDataset, open_segmentation, segmentation_classes
 from resnest_core.data.base import IGNORED, read_image
+from resnest_core.data.transforms import as_pixels
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError, unknown
 from resnest_core.evaluation.examples import EXAMPLES, Example, save_examples
 from resnest_core.evaluation.iou import class_scores
-from resnest_core.evaluation.results import RECORDS, metric
 from resnest_core.evaluation.segmentation import Predictor, Protocol, evaluate_segmenter
 from resnest_core.evaluation.views import View
-from resnest_core.experiments.classification import Network
+from resnest_core.experiments.base import Experiment, Network
 from resnest_core.files import output_directory, sha256
 from resnest_core.models import create_model
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.models.variants import SEGMENTERS
-from resnest_core.training.loop import CURVES
 from resnest_core.training.segmentation import Recipe, train_segmenter
 
 MONITORED_IMAGES = 20
@@ -62,7 +59,7 @@ def dataset_of(model: str) -> str:
 
 
 @dataclass(frozen=True)
-class SemanticSegmentation:
+class SemanticSegmentation(Experiment):
     """Settings of an experiment with one segmentation network on one data set, and what comes of them.
 
     `weights` is "published", a file, or empty: then the network is fine-tuned here by `recipe`, on the first
@@ -110,11 +107,6 @@ class SemanticSegmentation:
         return open_segmentation(self.dataset, self.data or None, limit=self.limit)
 
     @cached_property
-    def network(self) -> Network:
-        """The network with its weights: read, or fine-tuned here first."""
-        return self._read() if self.weights else self._train()
-
-    @cached_property
     def result(self) -> dict[str, Any]:
         """The result of evaluating the network on the test set, written into `out` with records and examples."""
         save_examples(output_directory(self.out) / EXAMPLES, self.looked_at)
@@ -127,16 +119,6 @@ class SemanticSegmentation:
             parameters=asdict(self) | {"protocol": asdict(self.protocol.view), "classes": self.classes},
             more_metrics=self.network.metrics,
         )
-
-    @property
-    def records(self) -> pd.DataFrame:
-        """One row per test image, of `result`."""
-        return pd.read_parquet(Path(self.out) / RECORDS)
-
-    @property
-    def curves(self) -> pd.DataFrame | None:
-        """The curves of the training, if the network was fine-tuned here."""
-        return pd.read_csv(Path(self.out) / CURVES) if not self.weights else None
 
     @property
     def class_scores(self) -> list[tuple[str, float, float | None, float | None]]:
@@ -160,8 +142,7 @@ class SemanticSegmentation:
         return Predictor(self._model, self.protocol)
 
     def _classes(self, image: Image.Image) -> NDArray[np.int16]:
-        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (3, H, W)
-        return self._predictor(pixels).numpy().astype(np.int16)
+        return self._predictor(as_pixels(image)).numpy().astype(np.int16)
 
     @property
     def _model(self) -> Segmenter:
@@ -191,8 +172,4 @@ class SemanticSegmentation:
             facts={"model": self.model, "backbone": sha256(self.backbone) if self.backbone else ""},
             workers=self.workers,
         )
-        metrics = {
-            "training_seconds": metric(trained.seconds, "s"),
-            "training_images_per_second": metric(trained.images_per_second, "images/s"),
-        }
-        return Network(trained.model, trained.weights_file, metrics)
+        return Network.of(trained)

@@ -27,6 +27,14 @@ def list_models(task: str | None = None) -> list[str]:
     return [name for kind, models in TASKS.items() if task in (None, kind) for name in models]
 
 
+def task_of(name: str) -> str:
+    """The task of the network `name`."""
+    for task, models in TASKS.items():
+        if name in models:
+            return task
+    raise unknown("model", name, list_models())
+
+
 def create_model(
     name: str, *, num_classes: int | None = None, weights: str | Path | None = None, **options: Any
 ) -> nn.Module:
@@ -36,7 +44,7 @@ def create_model(
     of that name, which must have been fetched before, or the path of a file. `options` go to the network's class, as
     `output_stride`, `dropblock` and `dropout` to `resnet.ResNet`.
     """
-    model = _builder(name)(num_classes=num_classes, **options)
+    model = TASKS[task_of(name)][name](num_classes=num_classes, **options)
     if weights is not None:
         from resnest_core import checkpoints
 
@@ -55,10 +63,3 @@ def load_weights(model: nn.Module, source: str | Path | Mapping[str, Tensor]) ->
         checkpoints.load_state_dict(model, source)
     else:
         checkpoints.load_state_dict(model, checkpoints.read_state_dict(source), source)
-
-
-def _builder(name: str) -> Builder:
-    for models in TASKS.values():
-        if name in models:
-            return models[name]
-    raise unknown("model", name, list_models())

@@ -33,7 +33,6 @@ class Segmenter(nn.Module):
         super().__init__()
         if num_classes is not None and num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be 1 or more")
-        self.row = row
         self.num_classes = num_classes or row.num_classes
         self.backbone = ResNet(row.trunk, output_stride=row.output_stride)
         self.backbone.fc = nn.Identity()  # published without it
