@@ -21,16 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from resnest_core import pickle_contents
+from resnest_core import pickle_contents, published_keys
 from resnest_core.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BytesFile = io.BufferedReader | io.BytesIO
-
-# What the authors call parts of a network, and what they are called here: a key that begins so is renamed.
-RENAMED = {"pretrained.": "backbone.", "auxlayer.": "auxiliary."}
 
 
 @dataclass(frozen=True)
@@ -168,10 +165,15 @@ def read_state_dict(path: str | Path) -> dict[str, "Tensor"]:
 def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], source: str | Path = "state dict") -> None:
     """Copy `state_dict` into `model`: every key and shape must match, or InputError names those that do not.
 
-    Only the integer counters `num_batches_tracked` may be absent, as they are from files older than torch 0.4.1.
-    The model is unchanged after an error. `source` is named in it.
+    Only the integer counters `num_batches_tracked` may be absent, as they are from files older than torch 0.4.1, and
+    what a `Detector` says is optional. The model is unchanged after an error. `source` is named in it.
     """
-    own, state_dict = model.state_dict(), {our_key(key): value for key, value in state_dict.items()}
+    from resnest_core.models.rcnn.detector import Detector
+
+    own, state_dict = model.state_dict(), published_keys.renamed(state_dict)
+    optional = model.optional_keys() if isinstance(model, Detector) else set()
+    if optional and optional.isdisjoint(state_dict):
+        own = {key: value for key, value in own.items() if key not in optional}
     missing = [key for key in own if key not in state_dict and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state_dict if key not in own]
     shapes = {key: (tuple(state_dict[key].shape), tuple(own[key].shape)) for key in own if key in state_dict}
@@ -184,13 +186,9 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
         described = [f"{key}: file {pair[0]}, model {pair[1]}" for key, pair in misshapen.items()]
         listed = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("misshapen", described)]
         raise InputError(f"{source} does not fit the model: {'; '.join(filter(None, listed))}")
+    if isinstance(model, Detector):
+        model.adapt_to(state_dict)
     model.load_state_dict({**own, **state_dict})
-
-
-def our_key(key: str) -> str:
-    """The name here of a published file's `key`."""
-    found = next((prefix for prefix in RENAMED if key.startswith(prefix)), "")
-    return RENAMED.get(found, "") + key.removeprefix(found)
 
 
 def _wrong_classes(misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, int] | None:

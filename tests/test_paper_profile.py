@@ -18,11 +18,12 @@ from golden_weights import golden_state_dict
 from PIL import Image
 from repository import copy_repository, run_all
 
-from resnest_core.checkpoints import MANIFEST, our_key
+from resnest_core.checkpoints import MANIFEST
 from resnest_core.data.imagenet import synsets
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.files import sha256
 from resnest_core.models import create_model
+from resnest_core.published_keys import renamed
 
 FIXTURES = Path(__file__).parent / "data" / "fixtures"
 GOLDEN = Path(__file__).parent / "golden" / "segmentation"
@@ -160,7 +161,7 @@ def test_segmentation_records_equal_a_direct_evaluation(paper: tuple) -> None:
     records = pd.read_parquet(out / "records.parquet")
     assert records["image"].tolist() == [f"images/validation/ADE_val_{n:08d}.jpg" for n in (1, 2)]
     model = create_model(SEGMENTER).eval()
-    model.load_state_dict({our_key(key): value for key, value in segmenter_file().items()})
+    model.load_state_dict(renamed(segmenter_file()))
     row, folder = records.iloc[0], base / "data" / "ADEChallengeData2016"
     with (
         Image.open(folder / row["image"]) as photograph,

@@ -11,12 +11,12 @@ from torch import Tensor
 
 import resnest_core as rc
 from benchmarks.authors_way import multi_scale
-from resnest_core.checkpoints import our_key
 from resnest_core.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from resnest_core.errors import InputError
 from resnest_core.evaluation.crops import CropRunner
 from resnest_core.evaluation.views import View, boxes, scores
 from resnest_core.models.deeplab import Segmenter
+from resnest_core.published_keys import renamed
 
 GOLDEN = Path(__file__).parent / "golden" / "segmentation"
 BLACK = -torch.tensor(IMAGENET_MEAN) / torch.tensor(IMAGENET_STD)
@@ -43,7 +43,7 @@ def deeplab() -> Remembering:
     keys = json.loads((GOLDEN / "deeplab_resnest50_ade.keys.json").read_text())
     like = {key: torch.empty(shape, dtype=getattr(torch, kind), device="meta") for key, shape, kind in keys}
     model = rc.create_model("deeplab_resnest50_ade")
-    model.load_state_dict({our_key(key): value for key, value in golden_state_dict(like).items()})
+    model.load_state_dict(renamed(golden_state_dict(like)))
     assert isinstance(model, Segmenter)
     return Remembering(model.eval())
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +54,37 @@ class SegmentationDataset(Images, Protocol):
 
         Raises InputError naming the file if one cannot be read or does not fit.
         """
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of an image, as COCO describes them: `boxes` (n, 4) are x, y, width, height, in pixels.
+
+    `labels` (n,) are indices into the data set's classes. `crowd` (n,) marks regions that hold many of a kind.
+    `masks` are n dicts of `size` (height, width) and `counts` (bytes), pycocotools' compressed run lengths, or none at
+    all where the data set has boxes only.
+    """
+
+    boxes: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    areas: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    masks: tuple[dict[str, Any], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class DetectionDataset(Images, Protocol):
+    """Images with objects; `category_ids` are COCO's numbers of the classes, `image_ids` those of the images."""
+
+    @property
+    def category_ids(self) -> tuple[int, ...]: ...
+    @property
+    def image_ids(self) -> list[int]: ...
+
+    def load(self, index: int) -> tuple[Image.Image, Objects]:
+        """Image `index` in RGB and its objects; raises InputError naming a file that cannot be read or does not fit."""
 
 
 def check_classes(network: int, dataset: Images) -> None:

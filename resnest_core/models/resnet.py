@@ -33,6 +33,8 @@ class Architecture:
     average_down: bool = True  # average pooling before the shortcut's 1x1 convolution (ResNet-D)
     avd: bool = True  # average pooling in place of the stride of a 3x3 convolution
     avd_first: bool = False  # ... and before that convolution, not after it
+    stride_in_1x1: bool = False  # the stride of a block is that of its first 1x1 convolution, as in the first ResNets
+    deformable: int = 0  # groups of offsets of deformable 3x3 convolutions in all stages but the first; 0: none
     crop_size: int = 224
     num_classes: int = 1000
 
@@ -53,6 +55,7 @@ class Bottleneck(nn.Module):
         stride: int = 1,
         dilation: int = 1,
         opens_stage: bool = False,
+        deformable: int = 0,
         downsample: nn.Module | None = None,
         dropblock: float = 0.0,
     ) -> None:
@@ -64,7 +67,9 @@ class Bottleneck(nn.Module):
         if architecture.avd and (stride > 1 or opens_stage):
             setattr(self, "pool_before" if architecture.avd_first else "pool_after", nn.AvgPool2d(3, stride, padding=1))
             stride = 1
-        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, bias=False)
+        first_stride = stride if architecture.stride_in_1x1 else 1
+        stride = 1 if architecture.stride_in_1x1 else stride
+        self.conv1 = nn.Conv2d(in_channels, width, kernel_size=1, stride=first_stride, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         if self.radix > 0:
             self.conv2: nn.Module = SplitAttentionConv2d(
@@ -74,6 +79,7 @@ class Bottleneck(nn.Module):
                 cardinality=cardinality,
                 stride=stride,
                 dilation=dilation,
+                deformable=deformable,
                 dropblock=dropblock,
             )
             self.bn2: nn.Module = nn.Identity()
@@ -130,8 +136,8 @@ class ResNet(nn.Module):
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.drop = nn.Dropout(dropout) if dropout > 0 else nn.Identity()
         self.fc: nn.Module = nn.Linear(channels, num_classes or architecture.num_classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Conv2d) and not name.endswith(".offset"):  # those of taps begin with zero
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def stem(self, x: Tensor) -> Tensor:
@@ -195,6 +201,7 @@ def _stage(
                 stride=stride if first else 1,
                 dilation=first_dilation if first else dilations[stage],
                 opens_stage=first and stage > 0,
+                deformable=architecture.deformable if stage > 0 else 0,
                 downsample=shortcut if first else None,
                 dropblock=dropblock,
             )

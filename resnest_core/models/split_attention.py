@@ -6,6 +6,7 @@ Parameter names are those of the authors' `resnest/torch/models/splat.py`, so th
 import torch
 from torch import Tensor, nn
 
+from resnest_core.models.deformable import DeformableConv2d
 from resnest_core.models.dropblock import DropBlock2d
 
 REDUCTION = 4
@@ -20,7 +21,8 @@ class SplitAttentionConv2d(nn.Module):
     r * channels + c of the convolution is channel c of split r. The attention comes from a pooled sum of the splits,
     through two 1x1 convolutions in `cardinality` groups: a softmax over the splits, or a sigmoid where there is one.
 
-    `dropblock` is the probability of DropBlock after the first normalisation; 0 leaves it out.
+    `deformable` is the number of groups of offsets of a deformable 3x3 convolution, `dropblock` the probability of
+    DropBlock after the first normalisation; 0 leaves either out.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class SplitAttentionConv2d(nn.Module):
         cardinality: int = 1,
         stride: int = 1,
         dilation: int = 1,
+        deformable: int = 0,
         dropblock: float = 0.0,
     ) -> None:
         super().__init__()
@@ -40,15 +43,12 @@ class SplitAttentionConv2d(nn.Module):
         self.radix = radix
         self.cardinality = cardinality
         hidden = max(in_channels * radix // REDUCTION, LEAST_ATTENTION_CHANNELS)
-        self.conv = nn.Conv2d(
-            in_channels,
-            channels * radix,
-            kernel_size=3,
-            stride=stride,
-            padding=dilation,
-            dilation=dilation,
-            groups=cardinality * radix,
-            bias=False,
+        shape = in_channels, channels * radix
+        groups = cardinality * radix
+        self.conv: nn.Module = (
+            DeformableConv2d(*shape, stride, dilation, groups, deformable)
+            if deformable
+            else nn.Conv2d(*shape, 3, stride, padding=dilation, dilation=dilation, groups=groups, bias=False)
         )
         self.bn0 = nn.BatchNorm2d(channels * radix)
         self.dropblock = dropblock_layer(dropblock)
