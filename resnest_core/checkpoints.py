@@ -12,12 +12,12 @@ import pickle
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import yaml
 
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BytesFile = io.BufferedReader | io.BytesIO
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """A network with `optional_keys`, which a file may lack, all at once; then it must adapt."""
+
+    def optional_keys(self) -> set[str]: ...
+    def adapt_to(self, keys: Collection[str]) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -166,12 +174,10 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
     """Copy `state_dict` into `model`: every key and shape must match, or InputError names those that do not.
 
     Only the integer counters `num_batches_tracked` may be absent, as they are from files older than torch 0.4.1, and
-    what a `Detector` says is optional. The model is unchanged after an error. `source` is named in it.
+    what the model says is `optional_keys`. The model is unchanged after an error. `source` is named in it.
     """
-    from resnest_core.models.rcnn.detector import Detector
-
     own, state_dict = model.state_dict(), published_keys.renamed(state_dict)
-    optional = model.optional_keys() if isinstance(model, Detector) else set()
+    optional = model.optional_keys() if isinstance(model, Adaptable) else set()
     if optional and optional.isdisjoint(state_dict):
         own = {key: value for key, value in own.items() if key not in optional}
     missing = [key for key in own if key not in state_dict and not key.endswith("num_batches_tracked")]
@@ -186,7 +192,7 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
         described = [f"{key}: file {pair[0]}, model {pair[1]}" for key, pair in misshapen.items()]
         listed = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("misshapen", described)]
         raise InputError(f"{source} does not fit the model: {'; '.join(filter(None, listed))}")
-    if isinstance(model, Detector):
+    if isinstance(model, Adaptable):
         model.adapt_to(state_dict)
     model.load_state_dict({**own, **state_dict})
 

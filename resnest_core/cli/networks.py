@@ -1,39 +1,17 @@
-"""The commands on networks: models, evaluate, segment, train, benchmark, doctor. Each imports torch when it runs."""
+"""The commands on networks: models, train, benchmark, doctor. Each imports torch when it runs."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-PICTURES = (".png", ".svg", ".pdf")
-Model = Annotated[str, typer.Argument(help="Name of a network; `resnest-core models` lists them.")]
-Out = Annotated[Path, typer.Option(help="Directory for the results.")]
-Data = Annotated[str, typer.Option(help="Directory of the data set; the embedded Fashion-MNIST needs none.")]
+from resnest_core.cli.options import Data, Device, Model, Out, Workers
+
 DatasetName = Annotated[str, typer.Option("--dataset", help="imagenet, imagefolder (class folders) or fashion_mnist.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images.")]
-Weights = Annotated[str, typer.Option(help="published, or a file: .pth, .safetensors or the authors' .zip.")]
-View = Annotated[
-    str, typer.Option(help="Segmentation: multi_scale (the authors' protocol) or single_scale (the whole image, once).")
-]
-MemoryBudget = Annotated[
-    float,
-    typer.Option(min=0, help="Segmentation: GiB for the crops that go through at once; 0 for the device's default."),
-]
-# Options of `evaluate` that mean something for one task alone.
-ONLY_FOR = {
-    "crop_size": "classification",
-    "preprocessing": "classification",
-    "batch_size": "classification",
-    "view": "semantic_segmentation",
-    "memory_budget": "semantic_segmentation",
-}
-Limit = Annotated[int, typer.Option(min=0, help="Take this many images, classes in turn; 0 for all.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    for command in (models, evaluate, segment, train, benchmark, doctor):
+    for command in (models, train, benchmark, doctor):
         app.command()(command)
 
 
@@ -49,101 +27,7 @@ def models(task: Annotated[str | None, typer.Option(help="Only those of this tas
             model: Any = create_model(name)
         crop = model.architecture.crop_size if name in list_models("classification") else 0
         size = f"{crop} x {crop}" if crop else "any size"
-        print(f"{name:27} {count_parameters(model) / 1e6:8.2f} M parameters   {size}")
-
-
-def evaluate(
-    context: typer.Context,
-    model: Model,
-    out: Out,
-    data: Data = "",
-    dataset: Annotated[
-        str, typer.Option(help="Name of the data set; if not given, the one that the network is published for.")
-    ] = "",
-    weights: Weights = "published",
-    crop_size: Annotated[
-        int | None, typer.Option(help="Classifiers: side of the input in pixels; the checkpoint's own if not given.")
-    ] = None,
-    preprocessing: Annotated[
-        str, typer.Option(help="Classifiers: centre_square (the authors') or resize_then_crop.")
-    ] = "",
-    batch_size: Annotated[int, typer.Option(help="Classifiers: images in a forward pass.")] = 32,
-    view: View = "multi_scale",
-    memory_budget: MemoryBudget = 0.0,
-    device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
-    workers: Workers = 2,
-    limit: Limit = 0,
-) -> None:
-    """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted."""
-    from resnest_core.evaluation.classification import Protocol, accuracy_line
-    from resnest_core.evaluation.segmentation import score_line
-    from resnest_core.experiments.classification import Classification
-    from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
-
-    if _checked_task(model, context) == "semantic_segmentation":
-        segmentation = SemanticSegmentation(
-            model=model,
-            out=str(out),
-            dataset=dataset or dataset_of(model),
-            data=data,
-            weights=weights,
-            limit=limit,
-            view=view,
-            device=device,
-            precision=precision,
-            workers=workers,
-            memory_budget=memory_budget,
-        )
-        print(score_line(segmentation.result))
-        return
-    experiment = Classification(
-        model=model,
-        out=str(out),
-        dataset=dataset or "imagenet",
-        data=data,
-        weights=weights,
-        limit=limit,
-        crop_size=_checked_crop_size(crop_size),
-        preprocessing=preprocessing,
-        protocol=Protocol(batch_size=batch_size, device=device, precision=precision, workers=workers),
-    )
-    print(accuracy_line(experiment.result))
-
-
-def segment(
-    model: Model,
-    image: Annotated[Path, typer.Argument(help="A photograph.")],
-    out: Annotated[Path, typer.Option(help="Picture to write: .png, .svg or .pdf.")],
-    dataset: Annotated[
-        str, typer.Option(help="Whose classes the network has; if not given, those it is published for.")
-    ] = "",
-    weights: Weights = "published",
-    view: View = "multi_scale",
-    memory_budget: MemoryBudget = 0.0,
-    device: Device = "auto",
-) -> None:
-    """Segment one photograph, and write it beside its classes in colours, with a legend."""
-    from resnest_core.errors import InputError
-    from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
-    from resnest_core.files import output_directory
-    from resnest_core.segmentation_figures import demonstration
-
-    if out.suffix not in PICTURES:
-        raise InputError(f"'{out}' is no name of a picture; valid: one that ends in {', '.join(PICTURES)}")
-    experiment = SemanticSegmentation(
-        model=model,
-        out=str(out.parent),
-        dataset=dataset or dataset_of(model),
-        weights=weights,
-        view=view,
-        device=device,
-        memory_budget=memory_budget,
-    )
-    found = experiment.segment(image)
-    output_directory(out.parent)
-    demonstration(found.image, found.predicted, experiment.classes).savefig(out, dpi=200)
-    print(out)
+        print(f"{name:46} {count_parameters(model) / 1e6:8.2f} M parameters   {size}")
 
 
 def train(
@@ -222,26 +106,3 @@ def doctor() -> None:
         print(f"{'ok  ' if finding.good else 'BAD '} {finding.subject}: {finding.text}")
     if not all(finding.good for finding in findings):
         raise typer.Exit(1)
-
-
-def _checked_task(model: str, context: typer.Context) -> str:
-    """The task of a network, for which every option that was given means something."""
-    from resnest_core.errors import InputError
-    from resnest_core.models import task_of
-
-    task = task_of(model)
-    for option, other in ONLY_FOR.items():
-        source = context.get_parameter_source(option)
-        if source is not None and source.name == "COMMANDLINE" and other != task:
-            raise InputError(
-                f"--{option.replace('_', '-')} is for {other.replace('_', ' ')}; "
-                f"'{model}' is a network for {task.replace('_', ' ')}"
-            )
-    return task
-
-
-def _checked_crop_size(crop_size: int | None) -> int:
-    """0, which stands for the checkpoint's own, if none was given; one of 0 that was given is an error."""
-    from resnest_core.data.transforms import Preprocessing
-
-    return 0 if crop_size is None else Preprocessing(crop_size=crop_size).crop_size

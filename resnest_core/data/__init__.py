@@ -1,25 +1,28 @@
-"""Data sets of images by name: `open_dataset` for classification, `open_segmentation`, and `check` for all."""
+"""Data sets of images by name: `open_dataset` for classification, others for other tasks, and `check` for all."""
 
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from resnest_core.data import fashion_mnist, imagenet, scenes, segmentation
-from resnest_core.data.base import Dataset, Images, Report, SegmentationDataset
+from resnest_core.data import coco, coco_panoptic, fashion_mnist, imagenet, scene_objects, scenes, segmentation
+from resnest_core.data.base import Dataset, DetectionDataset, Images, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.errors import unknown
 
 __all__ = [
     "DATASETS",
+    "DETECTION_DATASETS",
     "SEGMENTATION_DATASETS",
     "Dataset",
+    "DetectionDataset",
     "FashionMNIST",
     "Report",
     "SegmentationDataset",
     "check",
     "open_any",
     "open_dataset",
+    "open_detection",
     "open_segmentation",
     "segmentation_classes",
 ]
@@ -43,8 +46,15 @@ _SEGMENTATION: dict[str, _Entry[SegmentationDataset]] = {
     "pcontext": _Entry(partial(segmentation.open_files, "pcontext"), partial(segmentation.check, "pcontext")),
     "cityscapes": _Entry(partial(segmentation.open_files, "cityscapes"), partial(segmentation.check, "cityscapes")),
 }
-_ALL: dict[str, _Entry[Images]] = {**_CLASSIFICATION, **_SEGMENTATION}
-DATASETS, SEGMENTATION_DATASETS = tuple(_CLASSIFICATION), tuple(_SEGMENTATION)
+_DETECTION: dict[str, _Entry[DetectionDataset]] = {
+    "scenes": _Entry(scene_objects.open_scene_objects, scenes.check),
+    "coco": _Entry(coco.open_coco, coco.check_coco),
+    "coco_format": _Entry(coco.open_coco_format, coco.check_coco_format),
+    "coco_panoptic": _Entry(coco_panoptic.open_panoptic, coco_panoptic.check_panoptic),
+}
+# Of the scenes, those with a class for each pixel.
+_ALL: dict[str, _Entry[Images]] = {**_CLASSIFICATION, **_DETECTION, **_SEGMENTATION}
+DATASETS, SEGMENTATION_DATASETS, DETECTION_DATASETS = tuple(_CLASSIFICATION), tuple(_SEGMENTATION), tuple(_DETECTION)
 
 
 def open_dataset(name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0) -> Dataset:
@@ -62,6 +72,13 @@ def open_segmentation(
 ) -> SegmentationDataset:
     """As `open_dataset`, one of `SEGMENTATION_DATASETS`; `limit` takes the first images of the data set's own order."""
     return _open(_SEGMENTATION, name, root, split, limit)
+
+
+def open_detection(
+    name: str, root: str | Path | None = None, *, split: str = "test", limit: int = 0
+) -> DetectionDataset:
+    """As `open_dataset`, one of `DETECTION_DATASETS`; `limit` takes the first images of the data set's own order."""
+    return _open(_DETECTION, name, root, split, limit)
 
 
 def segmentation_classes(name: str) -> tuple[str, ...]:

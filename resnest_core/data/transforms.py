@@ -76,6 +76,17 @@ def training_transform(
     return transform
 
 
+def shortest_edge(image: Image.Image, short: int, long: int) -> Image.Image:
+    """The image with its short side resized to `short` pixels, or less so that the long one is not above `long`.
+
+    As detectron2 does it: Pillow's bilinear filter on the pixels, each side rounded for itself.
+    """
+    sides = [side * short / min(image.size) for side in image.size]
+    shrunk = min(long / max(sides), 1.0)
+    width, height = (int(side * shrunk + 0.5) for side in sides)
+    return image.resize((max(width, 1), max(height, 1)), Image.Resampling.BILINEAR)
+
+
 def to_batch(images: Tensor) -> Tensor:
     """Grey Fashion-MNIST images (B, 28, 28) uint8 as float32 (B, 3, 28, 28), normalised, all three channels equal."""
     grey = _normalise(images.unsqueeze(1), (FASHION_MNIST_MEAN,), (FASHION_MNIST_STD,))

@@ -41,6 +41,17 @@ SEGMENTATION = pa.schema(
         ("pixels", pa.list_(pa.int64())),  # labelled as the class
     ]
 )
+DETECTED_IMAGES = pa.schema(
+    [("index", pa.int64()), ("image", pa.string()), ("height", pa.int64()), ("width", pa.int64())]
+)
+_OBJECT = [
+    ("index", pa.int64()),  # of the image
+    ("category", pa.int64()),  # COCO's number
+    *((side, pa.float64()) for side in ("x", "y", "width", "height")),  # pixels
+]
+_MASK = ("mask", pa.string())  # the counts of pycocotools' compressed run lengths, or null
+TRUTHS = pa.schema([*_OBJECT, ("area", pa.float64()), ("crowd", pa.bool_()), _MASK])
+DETECTIONS = pa.schema([*_OBJECT, ("score", pa.float64()), _MASK])
 SECONDS_BETWEEN_PARTS = 20.0
 
 

@@ -9,18 +9,25 @@ from torch import Tensor, nn
 
 from resnest_core.errors import unknown
 from resnest_core.models.deeplab import Segmenter
-from resnest_core.models.rcnn.detector import Detector
+from resnest_core.models.rcnn.settings import Detection
 from resnest_core.models.rcnn.variants import DETECTORS, task_of_row
 from resnest_core.models.resnet import ResNet
 from resnest_core.models.variants import CLASSIFIERS, SEGMENTERS
 
 Builder = Callable[..., nn.Module]
 
+
+def _detector(row: Detection, **options: Any) -> nn.Module:
+    from resnest_core.models.rcnn.detector import Detector  # torchvision's operators take seconds to import
+
+    return Detector(row, **options)
+
+
 TASKS: dict[str, dict[str, Builder]] = {
     "classification": {name: partial(ResNet, architecture) for name, architecture in CLASSIFIERS.items()},
     "semantic_segmentation": {name: partial(Segmenter, row) for name, row in SEGMENTERS.items()},
     **{
-        task: {name: partial(Detector, row) for name, row in DETECTORS.items() if task_of_row(row) == task}
+        task: {name: partial(_detector, row) for name, row in DETECTORS.items() if task_of_row(row) == task}
         for task in ("object_detection", "instance_segmentation", "panoptic_segmentation")
     },
 }

@@ -6,7 +6,6 @@ Parameter names are those of the authors' `resnest/torch/models/splat.py`, so th
 import torch
 from torch import Tensor, nn
 
-from resnest_core.models.deformable import DeformableConv2d
 from resnest_core.models.dropblock import DropBlock2d
 
 REDUCTION = 4
@@ -43,13 +42,7 @@ class SplitAttentionConv2d(nn.Module):
         self.radix = radix
         self.cardinality = cardinality
         hidden = max(in_channels * radix // REDUCTION, LEAST_ATTENTION_CHANNELS)
-        shape = in_channels, channels * radix
-        groups = cardinality * radix
-        self.conv: nn.Module = (
-            DeformableConv2d(*shape, stride, dilation, groups, deformable)
-            if deformable
-            else nn.Conv2d(*shape, 3, stride, padding=dilation, dilation=dilation, groups=groups, bias=False)
-        )
+        self.conv = _convolution(in_channels, channels * radix, stride, dilation, cardinality * radix, deformable)
         self.bn0 = nn.BatchNorm2d(channels * radix)
         self.dropblock = dropblock_layer(dropblock)
         self.relu = nn.ReLU(inplace=True)
@@ -72,6 +65,17 @@ class SplitAttentionConv2d(nn.Module):
         logits = logits.reshape(logits.shape[0], self.cardinality, self.radix, group).transpose(1, 2)  # (N, R, K, C/K)
         weights = logits.softmax(dim=1) if self.radix > 1 else torch.sigmoid(logits)
         return weights.flatten(2)  # (N, R, C)
+
+
+def _convolution(
+    in_channels: int, channels: int, stride: int, dilation: int, groups: int, deformable: int
+) -> nn.Conv2d:
+    """A grouped 3x3 convolution, deformable with so many groups of offsets, or plain."""
+    if not deformable:
+        return nn.Conv2d(in_channels, channels, 3, stride, dilation, dilation, groups, bias=False)
+    from resnest_core.models.deformable import DeformableConv2d  # torchvision takes seconds to import
+
+    return DeformableConv2d(in_channels, channels, stride, dilation, groups, deformable)
 
 
 def dropblock_layer(probability: float) -> nn.Module:

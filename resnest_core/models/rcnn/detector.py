@@ -39,18 +39,22 @@ class Detector(nn.Module):
 
     In training, `targets` are needed, dicts of `boxes`, `labels`, `masks` and `semantic` at network scale as a network
     needs them, and the losses come out as a dict.
+
+    `categories` replaces the names that the network was published with, `num_classes` their number alone.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, row: Detection, *, num_classes: int | None = None) -> None:
+    def __init__(
+        self, row: Detection, *, num_classes: int | None = None, categories: Sequence[str] | None = None
+    ) -> None:
         super().__init__()
         if num_classes is not None and num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be 1 or more")
-        if num_classes not in (None, len(row.categories)):
-            row = replace(row, categories=tuple(f"class {index}" for index in range(num_classes or 0)))
-        self.row = row
+        if categories is None and num_classes not in (None, len(row.categories)):
+            categories = [f"class {index}" for index in range(num_classes or 0)]
+        self.row = row = replace(row, categories=tuple(categories)) if categories else row
         self.backbone = Pyramid(row.trunk, row.channels)
         self.proposal_generator = ProposalNetwork(row.channels, row.proposing)
         self.roi_heads = RegionHeads(row)

@@ -1,0 +1,198 @@
+"""The commands that use weights: evaluate, segment, detect. Each imports torch when it runs."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from resnest_core.cli.options import Data, Device, Limit, Model, Out, Weights, Workers
+
+PICTURES = (".png", ".svg", ".pdf")
+SEGMENTATION = ("semantic_segmentation",)
+DETECTION = ("object_detection", "instance_segmentation", "panoptic_segmentation")
+# Options of `evaluate` that mean something for some tasks alone.
+ONLY_FOR = {
+    "crop_size": ("classification",),
+    "preprocessing": ("classification",),
+    "batch_size": ("classification",),
+    "view": SEGMENTATION,
+    "memory_budget": SEGMENTATION,
+    "short_side": DETECTION,
+}
+View = Annotated[
+    str, typer.Option(help="Segmentation: multi_scale (the authors' protocol) or single_scale (the whole image, once).")
+]
+MemoryBudget = Annotated[
+    float,
+    typer.Option(min=0, help="Segmentation: GiB for the crops that go through at once; 0 for the device's default."),
+]
+ShortSide = Annotated[
+    int, typer.Option(min=0, help="Detection: short side of what the network sees, in pixels; 0 for its own.")
+]
+Picture = Annotated[Path, typer.Option("--out", help="Picture to write: .png, .svg or .pdf.")]
+Photograph = Annotated[Path, typer.Argument(help="A photograph.")]
+Whose = Annotated[
+    str,
+    typer.Option("--dataset", help="Name of the data set; if not given, the one that the network is published for."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    for command in (evaluate, segment, detect):
+        app.command()(command)
+
+
+def evaluate(
+    context: typer.Context,
+    model: Model,
+    out: Out,
+    data: Data = "",
+    dataset: Whose = "",
+    weights: Weights = "published",
+    crop_size: Annotated[
+        int | None, typer.Option(help="Classifiers: side of the input in pixels; the checkpoint's own if not given.")
+    ] = None,
+    preprocessing: Annotated[
+        str, typer.Option(help="Classifiers: centre_square (the authors') or resize_then_crop.")
+    ] = "",
+    batch_size: Annotated[int, typer.Option(help="Classifiers: images in a forward pass.")] = 32,
+    view: View = "multi_scale",
+    memory_budget: MemoryBudget = 0.0,
+    short_side: ShortSide = 0,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    workers: Workers = 2,
+    limit: Limit = 0,
+) -> None:
+    """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted."""
+    task = _checked_task(model, context)
+    common: dict[str, Any] = {"model": model, "out": str(out), "data": data, "weights": weights, "limit": limit}
+    machine: dict[str, Any] = {"device": device, "precision": precision, "workers": workers}
+    if task in SEGMENTATION:
+        line = _segmenter_line(common | machine, dataset, view=view, memory_budget=memory_budget)
+    elif task in DETECTION:
+        line = _detector_line(common, dataset, machine, short_side)
+    else:
+        images: dict[str, Any] = {"crop_size": _checked_crop_size(crop_size), "preprocessing": preprocessing}
+        line = _classifier_line(common | images, dataset, machine | {"batch_size": batch_size})
+    print(line)
+
+
+def segment(
+    model: Model,
+    image: Photograph,
+    out: Picture,
+    dataset: Whose = "",
+    weights: Weights = "published",
+    view: View = "multi_scale",
+    memory_budget: MemoryBudget = 0.0,
+    device: Device = "auto",
+) -> None:
+    """Segment one photograph, and write it beside its classes in colours, with a legend."""
+    from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
+    from resnest_core.files import output_directory
+    from resnest_core.segmentation_figures import demonstration
+
+    _check_picture(out)
+    experiment = SemanticSegmentation(
+        model=model,
+        out=str(out.parent),
+        dataset=dataset or dataset_of(model),
+        weights=weights,
+        view=view,
+        device=device,
+        memory_budget=memory_budget,
+    )
+    found = experiment.segment(image)
+    output_directory(out.parent)
+    demonstration(found.image, found.predicted, experiment.classes).savefig(out, dpi=200)
+    print(out)
+
+
+def detect(
+    model: Model,
+    image: Photograph,
+    out: Picture,
+    weights: Weights = "published",
+    least_score: Annotated[float, typer.Option(min=0, max=1, help="Show what has this score or more.")] = 0.5,
+    short_side: ShortSide = 0,
+    device: Device = "auto",
+) -> None:
+    """Find the objects in one photograph, and write it with their boxes and masks in colours, with a legend."""
+    from resnest_core.data.base import read_image
+    from resnest_core.detection_figures import demonstration, things
+    from resnest_core.evaluation.detection import Protocol
+    from resnest_core.experiments.detection import ObjectDetection, dataset_of
+    from resnest_core.files import output_directory
+
+    _check_picture(out)
+    experiment = ObjectDetection(
+        model=model,
+        out=str(out.parent),
+        dataset=dataset_of(model),
+        weights=weights,
+        protocol=Protocol(device=device, short_side=short_side),
+    )
+    found = things(experiment.detect(image), experiment.categories, least_score)
+    output_directory(out.parent)
+    demonstration(read_image(image), found).savefig(out, dpi=200)
+    print(out)
+
+
+def _classifier_line(settings: dict[str, Any], dataset: str, protocol: dict[str, Any]) -> str:
+    from resnest_core.evaluation.classification import Protocol, accuracy_line
+    from resnest_core.experiments.classification import Classification
+
+    experiment = Classification(**settings, dataset=dataset or "imagenet", protocol=Protocol(**protocol))
+    return accuracy_line(experiment.result)
+
+
+def _segmenter_line(settings: dict[str, Any], dataset: str, **view: Any) -> str:
+    from resnest_core.evaluation.segmentation import score_line
+    from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
+
+    experiment = SemanticSegmentation(**settings, **view, dataset=dataset or dataset_of(settings["model"]))
+    return score_line(experiment.result)
+
+
+def _detector_line(settings: dict[str, Any], dataset: str, machine: dict[str, Any], short_side: int) -> str:
+    from resnest_core.evaluation.detection import Protocol, score_line
+    from resnest_core.experiments.detection import ObjectDetection, dataset_of
+
+    experiment = ObjectDetection(
+        **settings,
+        dataset=dataset or dataset_of(settings["model"]),
+        protocol=Protocol(**machine, short_side=short_side),
+    )
+    return score_line(experiment.result)
+
+
+def _checked_task(model: str, context: typer.Context) -> str:
+    """The task of a network, for which every option that was given means something."""
+    from resnest_core.errors import InputError
+    from resnest_core.models import task_of
+
+    task = task_of(model)
+    for option, tasks in ONLY_FOR.items():
+        source = context.get_parameter_source(option)
+        if source is not None and source.name == "COMMANDLINE" and task not in tasks:
+            raise InputError(
+                f"--{option.replace('_', '-')} is for {' or '.join(tasks).replace('_', ' ')}; "
+                f"'{model}' is a network for {task.replace('_', ' ')}"
+            )
+    return task
+
+
+def _checked_crop_size(crop_size: int | None) -> int:
+    """0, which stands for the checkpoint's own, if none was given; one of 0 that was given is an error."""
+    from resnest_core.data.transforms import Preprocessing
+
+    return 0 if crop_size is None else Preprocessing(crop_size=crop_size).crop_size
+
+
+def _check_picture(path: Path) -> None:
+    from resnest_core.errors import InputError
+
+    if path.suffix not in PICTURES:
+        raise InputError(f"'{path}' is no name of a picture; valid: one that ends in {', '.join(PICTURES)}")

@@ -1,0 +1,123 @@
+"""Pictures of detections: boxes, masks and names over their image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as run_lengths
+
+from resnest_core.plots import PAGE, styled
+
+MASK_SHARE = 0.45  # of the colour in a pixel of an object
+MOST_NAMES = 24  # in a legend
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object of an image: its box (x, y, width, height), name, score if it was found, mask (H, W) if it has one."""
+
+    box: tuple[float, float, float, float]
+    name: str
+    score: float | None = None
+    mask: NDArray[np.bool_] | None = None
+
+
+def things(found: dict[str, Any], names: Sequence[str], least_score: float) -> list[Thing]:
+    """What a `Detector` found with `least_score` or more."""
+    kept = [i for i, score in enumerate(found["scores"].tolist()) if score >= least_score]
+    boxes = found["boxes"].tolist()
+    return [
+        Thing(
+            (boxes[i][0], boxes[i][1], boxes[i][2] - boxes[i][0], boxes[i][3] - boxes[i][1]),
+            names[int(found["labels"][i])],
+            float(found["scores"][i]),
+            found["masks"][i].numpy() if "masks" in found else None,
+        )
+        for i in kept
+    ]
+
+
+def things_of(table: pd.DataFrame, image: pd.Series, names: dict[int, str], *, least_score: float = 0.0) -> list[Thing]:
+    """The rows of a table of truths or detections that belong to an image, a row of the records."""
+    rows = table[table["index"] == image["index"]]
+    if "score" in rows:
+        rows = rows[rows["score"] >= least_score]
+    size = [int(image["height"]), int(image["width"])]
+    return [
+        Thing(
+            (row["x"], row["y"], row["width"], row["height"]),
+            names[row["category"]],
+            row.get("score"),
+            run_lengths.decode({"size": size, "counts": row["mask"]}).astype(bool)
+            if isinstance(row["mask"], str)
+            else None,
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+@styled
+def demonstration(image: Image.Image, found: Sequence[Thing]) -> Figure:
+    """An image with the things in it, and a legend of their names."""
+    height = PAGE * image.height / image.width
+    figure, axes = plt.subplots(figsize=(PAGE, height + 0.5))
+    colours = palette([thing.name for thing in found])
+    draw(axes, image, found, colours, named=True)
+    legend(figure, colours)
+    return figure
+
+
+@styled
+def side_by_side(
+    images: Sequence[Image.Image], rows: dict[str, Sequence[Sequence[Thing]]], names: Sequence[str]
+) -> Figure:
+    """A row an image; a column for the truth and for each network, as `rows` has them."""
+    count, columns = len(images), len(rows)
+    figure, grid = plt.subplots(count, columns, figsize=(PAGE, count * PAGE / columns + 0.6), squeeze=False)
+    colours = palette(names)
+    for column, (title, found) in enumerate(rows.items()):
+        grid[0, column].set_title(title, fontsize=8)
+        for row, image in enumerate(images):
+            draw(grid[row, column], image, found[row], colours, named=False)
+    shown = {thing.name for found in rows.values() for things in found for thing in things}
+    legend(figure, {name: colour for name, colour in colours.items() if name in shown})
+    return figure
+
+
+def palette(names: Sequence[str]) -> dict[str, Any]:
+    """A colour for each name."""
+    distinct = list(dict.fromkeys(names))
+    return dict(zip(distinct, sns.husl_palette(max(len(distinct), 1), s=0.9, l=0.6), strict=False))
+
+
+def draw(axes: Axes, image: Image.Image, found: Sequence[Thing], colours: dict[str, Any], *, named: bool) -> None:
+    """The image with masks and boxes, and with names and scores if `named`."""
+    pixels = np.asarray(image, np.float64) / 255
+    for thing in found:
+        if thing.mask is not None:
+            pixels[thing.mask] = (1 - MASK_SHARE) * pixels[thing.mask] + MASK_SHARE * np.array(colours[thing.name])
+    axes.imshow(pixels)
+    axes.axis("off")
+    for thing in found:
+        x, y, width, height = thing.box
+        axes.add_patch(Rectangle((x, y), width, height, fill=False, edgecolor=colours[thing.name], linewidth=1))
+        if named:
+            text = thing.name if thing.score is None else f"{thing.name} {thing.score:.2f}"
+            box = {"facecolor": colours[thing.name], "edgecolor": "none", "pad": 1}
+            axes.text(x, y, text, fontsize=6.5, color="white", verticalalignment="bottom", bbox=box, clip_on=True)
+
+
+def legend(figure: Figure, colours: dict[str, Any]) -> None:
+    """The names below the figure, the first few if they are many."""
+    handles = [Patch(color=colour, label=name) for name, colour in list(colours.items())[:MOST_NAMES]]
+    if handles:
+        figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=7.5, handlelength=1)

@@ -1,0 +1,250 @@
+"""The evaluator of detectors: images in, for each image what is there and what was found."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from pycocotools import mask as run_lengths
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from resnest_core.data.base import DetectionDataset, Objects, check_classes
+from resnest_core.data.transforms import as_pixels, shortest_edge
+from resnest_core.devices import autocast, choose_device, place, synchronise
+from resnest_core.errors import InputError
+from resnest_core.evaluation.average_precision import detection_metrics
+from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, TRUTHS, Parts
+from resnest_core.evaluation.results import RECORDS, Metric, metric, rate, write_result
+from resnest_core.files import output_directory, replacing
+from resnest_core.models.rcnn.detector import Detector
+from resnest_core.profiling import count_parameters, device_peak_memory
+from resnest_core.provenance import Stopwatch, state_digest
+
+TABLES = {"truths": TRUTHS, "detections": DETECTIONS}  # each in a file of its name beside the records
+BOX = ("x", "y", "width", "height")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a detector is evaluated. Images go through one at a time, as the authors', since padding moves scores.
+
+    `short_side` is that of the image a network sees, `long_side` the longest of its long one; 0 for the network's own.
+    """
+
+    device: str = "auto"
+    precision: str = "fp32"
+    workers: int = 0
+    short_side: int = 0
+    long_side: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("short_side", "long_side"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, or 0 for the network's own")
+
+
+class Predictor:
+    """Images of any size to what one network finds in them, at their own size."""
+
+    def __init__(self, model: Detector, protocol: Protocol) -> None:
+        self.device, self.protocol = choose_device(protocol.device), protocol
+        self.model = place(model, self.device).eval()
+        self.short = protocol.short_side or model.row.short_side
+        self.long = protocol.long_side or model.row.long_side
+
+    def resized(self, image: Image.Image) -> Tensor:
+        """What the network sees of an image: (3, h, w) uint8."""
+        return as_pixels(shortest_edge(image, self.short, self.long))
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        """The network's result for `pixels` (3, h, w), scaled to an image of `size` (height, width), on the CPU."""
+        with autocast(self.device, self.protocol.precision):
+            (found,) = self.model([pixels.to(self.device)], sizes=[size])
+        if not torch.isfinite(found["scores"]).all() or not torch.isfinite(found["boxes"]).all():
+            raise InputError("detections are not finite; check the weights")
+        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in found.items()}
+
+
+def evaluate_detector(
+    model: Detector,
+    dataset: DetectionDataset,
+    out: str | Path,
+    protocol: Protocol | None = None,
+    *,
+    weights_file: str | Path | None = None,
+    parameters: dict[str, Any] | None = None,
+    more_metrics: dict[str, Metric] | None = None,
+) -> dict[str, Any]:
+    """Evaluate `model` on every image of `dataset`; write into `out` the records, truths, detections and the result.
+
+    `records.parquet` has a row an image, `truths.parquet` a row an object, `detections.parquet` a row a detection. An
+    evaluation that was interrupted goes on after the last rows written. `parameters` and `more_metrics` are stored
+    beside what is measured here. Returns the content of the result file.
+    """
+    watch, protocol = Stopwatch(), protocol or Protocol()
+    out = output_directory(out)
+    run = _Run(model, dataset, protocol)
+    parts = Parts(out / "partial", run.identity)
+    parts.fill(run.rows(parts.rows), len(dataset))
+    parts.merge(out / RECORDS, len(dataset))
+    _split_off_tables(out)
+    metrics = run.metrics(*read_tables(out)) | (more_metrics or {})
+    provenance = watch.provenance(
+        device=str(run.predict.device),
+        precision=protocol.precision,
+        data_digest=dataset.digest,
+        weights_file=weights_file,
+    )
+    return write_result(out, metrics, parameters or {}, provenance)
+
+
+def read_tables(out: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The images, truths and detections that an evaluation left in `out`."""
+    out = Path(out)
+    records = pd.read_parquet(out / RECORDS)
+    return records, pd.read_parquet(out / "truths.parquet"), pd.read_parquet(out / "detections.parquet")
+
+
+def score_line(result: dict[str, Any]) -> str:
+    """AP of boxes, and of masks where there are any (%)."""
+    metrics = result["metrics"]
+    kinds = [kind for kind in ("box", "mask") if f"{kind}_AP" in metrics]
+    found = [f"{kind} {name}: {metrics[f'{kind}_{name}']['value']:.2f}" for kind in kinds for name in ("AP", "AP50")]
+    return " | ".join(found) or "no objects"
+
+
+def objects_table(index: int, objects: Objects, category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
+    """The objects of image `index` as rows of `TRUTHS`."""
+    masks: list[str | None] = [_counts(mask) for mask in objects.masks] or [None] * len(objects)
+    return [
+        {
+            "index": index,
+            "category": category_ids[objects.labels[i]],
+            **dict(zip(BOX, objects.boxes[i].tolist(), strict=True)),
+            "area": float(objects.areas[i]),
+            "crowd": bool(objects.crowd[i]),
+            "mask": masks[i],
+        }
+        for i in range(len(objects))
+    ]
+
+
+def detections_table(index: int, found: dict[str, Any], category_ids: tuple[int, ...]) -> list[dict[str, Any]]:
+    """What a `Detector` found in image `index` as rows of `DETECTIONS`."""
+    corners = found["boxes"].double().numpy()
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    masks = _encoded(found["masks"]) if "masks" in found else [None] * len(boxes)
+    return [
+        {
+            "index": index,
+            "category": category_ids[label],
+            **dict(zip(BOX, box.tolist(), strict=True)),
+            "score": score,
+            "mask": mask,
+        }
+        for label, box, score, mask in zip(
+            found["labels"].tolist(), boxes, found["scores"].tolist(), masks, strict=True
+        )
+    ]
+
+
+def _counts(mask: dict[str, Any]) -> str:
+    return mask["counts"].decode("ascii")
+
+
+def _encoded(masks: Tensor) -> list[str]:
+    """Masks (n, H, W) of bool as run lengths down the columns."""
+    columns = np.asfortranarray(masks.numpy().transpose(1, 2, 0).astype(np.uint8))  # (H, W, n)
+    return [_counts(mask) for mask in run_lengths.encode(columns)]
+
+
+def _split_off_tables(out: Path) -> None:
+    """From records with nested tables, a row an image, to a file for each table."""
+    nested = pq.read_table(out / RECORDS)
+    for name, schema in TABLES.items():
+        rows = [row for image in nested[name].to_pylist() for row in image]
+        with replacing(out / f"{name}.parquet") as temporary:
+            pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
+    with replacing(out / RECORDS) as temporary:
+        pq.write_table(nested.drop_columns(list(TABLES)), temporary)
+
+
+class _Run:
+    """One evaluation: the network, its images, and how fast they went."""
+
+    def __init__(self, model: Detector, dataset: DetectionDataset, protocol: Protocol) -> None:
+        check_classes(len(model.categories), dataset)
+        self.predict, self.dataset = Predictor(model, protocol), dataset
+        self.rates: list[float] = []
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the rows depend on."""
+        return {
+            "sides": [self.predict.short, self.predict.long],
+            "precision": self.predict.protocol.precision,
+            "device": self.predict.device.type,
+            "weights": state_digest(self.predict.model),
+            "data": self.dataset.digest,
+        }
+
+    def rows(self, first: int) -> Iterator[pa.Table]:
+        """The records of the images from index `first` on, one at a time, with truths and detections in them."""
+        images = _Images(self.dataset, self.predict, first)
+        loader = DataLoader(images, batch_size=None, num_workers=self.predict.protocol.workers)
+        schema = pa.schema([*DETECTED_IMAGES, *(pa.field(n, pa.list_(pa.struct(s))) for n, s in TABLES.items())])
+        for index, (pixels, size, objects) in enumerate(loader, start=first):
+            found = self._found(index, pixels, size)
+            row = {"index": index, "image": self.dataset.paths[index], "height": size[0], "width": size[1]}
+            ids = self.dataset.category_ids
+            row |= {
+                "truths": objects_table(index, objects, ids),
+                "detections": detections_table(index, found, ids),
+            }
+            yield pa.Table.from_pylist([row], schema=schema)
+
+    def metrics(self, images: pd.DataFrame, truths: pd.DataFrame, detections: pd.DataFrame) -> dict[str, Metric]:
+        """Average precisions, parameters, speed and memory."""
+        categories = dict(zip(self.dataset.category_ids, self.dataset.classes, strict=True))
+        masks = bool(self.predict.model.row.mask_convolutions) and bool(truths["mask"].notna().any())
+        found = detection_metrics(images, truths, detections, categories, masks=masks)
+        found |= {
+            "parameters": metric(count_parameters(self.predict.model), "1"),
+            "peak_memory": metric(device_peak_memory(self.predict.device), "bytes"),
+        }
+        return found | ({"images_per_second": rate(self.rates)} if self.rates else {})
+
+    def _found(self, index: int, pixels: Tensor, size: tuple[int, int]) -> dict[str, Any]:
+        synchronise(self.predict.device)
+        start = time.perf_counter()
+        try:
+            found = self.predict(pixels, size)
+        except InputError as error:
+            raise InputError(f"image '{self.dataset.paths[index]}': {error}") from None
+        self.rates.append(1 / (time.perf_counter() - start))
+        return found
+
+
+class _Images(torch.utils.data.Dataset[tuple[Tensor, tuple[int, int], Objects]]):
+    """What a network sees of each image (3, h, w), the image's height and width, and its objects."""
+
+    def __init__(self, dataset: DetectionDataset, predict: Predictor, first: int) -> None:
+        self.dataset, self.predict, self.first = dataset, predict, first
+
+    def __len__(self) -> int:
+        return len(self.dataset) - self.first
+
+    def __getitem__(self, index: int) -> tuple[Tensor, tuple[int, int], Objects]:
+        if index >= len(self):
+            raise IndexError(index)
+        image, objects = self.dataset.load(self.first + index)
+        return self.predict.resized(image), (image.height, image.width), objects

@@ -1,0 +1,121 @@
+"""One experiment in object detection or instance segmentation."""
+
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from resnest_core import checkpoints
+from resnest_core.data import DetectionDataset, open_detection
+from resnest_core.data.base import read_image
+from resnest_core.devices import seed_everything
+from resnest_core.errors import InputError, unknown
+from resnest_core.evaluation.detection import Predictor, Protocol, evaluate_detector, read_tables
+from resnest_core.experiments.base import Experiment, Network
+from resnest_core.files import sha256
+from resnest_core.models import create_model
+from resnest_core.models.rcnn.detector import Detector
+from resnest_core.models.rcnn.variants import DETECTORS
+from resnest_core.training.detection import Recipe, train_detector
+
+OWN = "coco_format"
+
+
+def dataset_of(model: str) -> str:
+    """The data set that a network is published for, by its name."""
+    return "scenes" if model.startswith("mini_") else "coco_panoptic" if model.startswith("panoptic") else "coco"
+
+
+@dataclass(frozen=True)
+class ObjectDetection(Experiment):
+    """Settings of an experiment with one detector on one data set, and what comes of them.
+
+    `weights` is "published", a file, or empty: then the network is trained here by `recipe`, on the first
+    `train_limit` training images (0: all), its trunk beginning with the weights of a classifier in the file `backbone`
+    (empty: with random ones). `data` is the data directory; empty for what comes with the repository. `limit` takes
+    the first images of the test set (0: all).
+    """
+
+    model: str
+    out: str
+    dataset: str = "scenes"
+    data: str = ""
+    weights: str = ""
+    backbone: str = ""
+    limit: int = 0
+    protocol: Protocol = field(default_factory=Protocol)
+    train_limit: int = 0
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        if self.model not in DETECTORS:
+            raise unknown("detector", self.model, DETECTORS)
+        if self.weights and self.backbone:
+            raise InputError(f"weights '{self.weights}' hold the trunk already; leave out backbone '{self.backbone}'")
+
+    @cached_property
+    def test_set(self) -> DetectionDataset:
+        return open_detection(self.dataset, self.data or None, limit=self.limit)
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The result of evaluating the network on the test set, written into `out` with all rows."""
+        return evaluate_detector(
+            self._model,
+            self.test_set,
+            self.out,
+            self.protocol,
+            weights_file=self.network.weights_file,
+            parameters=asdict(self) | {"classes": self.categories},
+            more_metrics=self.network.metrics,
+        )
+
+    @property
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+        """Images, truths and detections of the result."""
+        return read_tables(self.out)
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """What the labels of detections mean."""
+        return self._model.categories
+
+    def detect(self, path: str | Path) -> dict[str, Any]:
+        """What the network finds in an image file of any size, as a `Detector` says it."""
+        image = read_image(Path(path))
+        predict = Predictor(self._model, self.protocol)
+        return predict(predict.resized(image), (image.height, image.width))
+
+    @property
+    def _categories(self) -> tuple[str, ...] | None:
+        """The names of the classes of a user's own data set; a network knows those of the published ones."""
+        return self.test_set.classes if self.dataset == OWN else None
+
+    @property
+    def _model(self) -> Detector:
+        assert isinstance(self.network.model, Detector)
+        return self.network.model
+
+    def _read(self) -> Network:
+        path = checkpoints.resolve(self.weights, self.model)
+        model = create_model(self.model, weights=path, categories=self._categories)
+        return Network(model, path, {})
+
+    def _train(self) -> Network:
+        seed_everything(self.recipe.seed)
+        model = create_model(self.model, categories=self._categories)
+        assert isinstance(model, Detector)
+        if self.backbone:
+            model.load_backbone(checkpoints.read_state_dict(checkpoints.resolve(self.backbone, self.model)))
+        trained = train_detector(
+            model,
+            open_detection(self.dataset, self.data or None, split="train", limit=self.train_limit),
+            self.out,
+            self.recipe,
+            facts={"model": self.model, "backbone": sha256(self.backbone) if self.backbone else ""},
+            device=self.protocol.device,
+            workers=self.protocol.workers,
+        )
+        return Network.of(trained)

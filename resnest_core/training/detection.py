@@ -1,0 +1,197 @@
+"""Training of detectors by the authors' recipe (`SOLVER` of their detectron2 configurations), which scales down."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from pycocotools import mask as run_lengths
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from resnest_core.data.base import DetectionDataset, Objects
+from resnest_core.data.transforms import as_pixels, shortest_edge
+from resnest_core.devices import choose_device, place
+from resnest_core.errors import InputError
+from resnest_core.files import output_directory
+from resnest_core.models.rcnn.detector import Detector
+from resnest_core.training.loop import Trained, Training, check_ranges, decaying
+
+REFERENCE_BATCH = 16
+DECAYS = (2 / 3, 8 / 9)  # parts of the training after which the rate is a tenth of what it was
+LEAST_SIDE = 1.0  # pixels; a smaller object cannot be learned from
+Example = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a detector is trained. The authors' values for COCO stand behind fields that have others here."""
+
+    epochs: float = 1.0  # 12
+    batch_size: int = 8  # 16
+    learning_rate: float = 0.08  # for a batch of 16, to which it is proportional; 0.02
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    warmup: int = 50  # steps until the rate is at its highest; 1,000
+    smallest: int = 112  # short side of an image, drawn between the two; 640
+    largest: int = 144  # 800
+    mirrored: bool = True  # half of the images, left to right
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges(self, _RANGES)
+        if self.smallest > self.largest:
+            raise InputError(f"smallest short side {self.smallest} is above the largest, {self.largest}")
+
+    @property
+    def scaled_rate(self) -> float:
+        """The highest learning rate at this batch size."""
+        return self.learning_rate * self.batch_size / REFERENCE_BATCH
+
+
+_RANGES: list[tuple[str, float, float]] = [
+    ("epochs", 0, math.inf),
+    ("batch_size", 2, math.inf),  # pooled splits are one value a channel, which normalisation needs two of
+    ("learning_rate", 0, math.inf),
+    ("momentum", 0, 1),
+    ("weight_decay", 0, math.inf),
+    ("warmup", 0, math.inf),
+    ("smallest", 1, math.inf),
+]
+
+
+def train_detector(
+    model: Detector,
+    dataset: DetectionDataset,
+    out: str | Path,
+    recipe: Recipe,
+    *,
+    facts: dict[str, str],
+    device: str = "auto",
+    workers: int = 0,
+) -> Trained:
+    """Train `model` on `dataset`; write `weights.safetensors` and `curves.csv` into `out`, as `train_classifier`.
+
+    `facts` tell the network and what it began with: a training with others is not continued.
+    """
+    return _Detection(model, dataset, recipe, facts, device, workers).finish(output_directory(out))
+
+
+class _Detection(Training):
+    """A training whose batches are lists of images (3, h, w) and of their targets."""
+
+    recipe: Recipe
+
+    def __init__(
+        self,
+        model: Detector,
+        dataset: DetectionDataset,
+        recipe: Recipe,
+        facts: dict[str, str],
+        device: str,
+        workers: int,
+    ) -> None:
+        self.dataset, self.workers, self.device = dataset, workers, choose_device(device)
+        if len(dataset) < recipe.batch_size:
+            raise InputError(f"batch size {recipe.batch_size} is more than the {len(dataset)} training images")
+        place(model, self.device)
+        learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        groups = decaying(learned, recipe.weight_decay)
+        optimiser = torch.optim.SGD(groups, lr=recipe.scaled_rate, momentum=recipe.momentum)
+        identity = {"recipe": asdict(recipe), "data": dataset.digest, **facts}
+        super().__init__(model, optimiser, recipe, len(dataset) // recipe.batch_size, identity)
+        self.parts: list[dict[str, float]] = []
+
+    def batches(self, seed: int) -> Iterable[list[Example]]:
+        examples = _Examples(self.dataset, self.recipe, seed)
+        order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(seed)).tolist()
+        loader: DataLoader[Example] = DataLoader(
+            examples,
+            self.recipe.batch_size,
+            sampler=order,
+            drop_last=True,
+            num_workers=self.workers,
+            collate_fn=list,
+        )
+        return loader
+
+    def loss(self, batch: list[Example]) -> Tensor:
+        images = [image.to(self.device) for image, _ in batch]
+        targets = [{name: value.to(self.device) for name, value in target.items()} for _, target in batch]
+        losses = self.model(images, targets)
+        self.parts.append({name: float(value.detach()) for name, value in losses.items()})
+        return torch.stack(list(losses.values())).sum()
+
+    def measure(self) -> dict[str, float]:
+        """The mean of each part of the loss since the last point."""
+        means = {name: float(np.mean([part[name] for part in self.parts])) for name in self.parts[0]}
+        self.parts = []
+        return means
+
+    def relative_rate(self, step: int) -> float:
+        """Rising at first, and a tenth after each of `DECAYS`."""
+        decayed = 0.1 ** sum(step >= part * self.steps for part in DECAYS)
+        return decayed * min((step + 1) / (self.recipe.warmup + 1), 1.0)
+
+
+class _Examples(torch.utils.data.Dataset[Example]):
+    """Images of a data set at random sizes, half of them mirrored; which, follows from `seed` and the index."""
+
+    def __init__(self, dataset: DetectionDataset, recipe: Recipe, seed: int) -> None:
+        self.dataset, self.recipe, self.seed = dataset, recipe, seed
+
+    def __getitem__(self, index: int) -> Example:
+        rng = np.random.default_rng([self.seed, index])
+        return augmented(*self.dataset.load(index), self.recipe, rng)
+
+
+def augmented(image: Image.Image, objects: Objects, recipe: Recipe, rng: np.random.Generator) -> Example:
+    """An image (3, h, w) uint8 of random size, maybe mirrored, and its target: what a `Detector` is trained on."""
+    short = int(rng.integers(recipe.smallest, recipe.largest + 1))
+    resized = shortest_edge(image, short, short * 2)
+    pixels, target = as_pixels(resized), target_of(objects, image.size, resized.size)
+    if recipe.mirrored and rng.random() < 0.5:
+        pixels, target = pixels.flip(2), mirrored(target, resized.width)
+    return pixels, target
+
+
+def target_of(objects: Objects, size: tuple[int, int], resized: tuple[int, int]) -> dict[str, Tensor]:
+    """The objects of an image of `size` (width, height) as a `Detector`'s target at the size `resized`.
+
+    Crowds, and what is smaller than a pixel each way, are left out.
+    """
+    scale = np.array(resized) / np.array(size)
+    boxes = objects.boxes * np.tile(scale, 2)  # (n, 4)
+    kept = ~objects.crowd & (boxes[:, 2:] >= LEAST_SIDE).all(axis=1)
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)[kept]
+    target = {
+        "boxes": torch.from_numpy(corners.astype(np.float32)),
+        "labels": torch.from_numpy(objects.labels[kept]),
+    }
+    if objects.masks:
+        chosen = [mask for mask, keep in zip(objects.masks, kept, strict=True) if keep]
+        target["masks"] = _masks(chosen, resized)
+    return target
+
+
+def mirrored(target: Mapping[str, Tensor], width: int) -> dict[str, Tensor]:
+    """The target of the image turned left to right."""
+    x0, y0, x1, y1 = target["boxes"].unbind(1)
+    turned: dict[str, Any] = {**target, "boxes": torch.stack([width - x1, y0, width - x0, y1], dim=1)}
+    return turned | ({"masks": target["masks"].flip(2)} if "masks" in target else {})
+
+
+def _masks(masks: list[dict[str, Any]], size: tuple[int, int]) -> Tensor:
+    """Masks (n, height, width) of bool at `size` (width, height)."""
+    if not masks:
+        return torch.zeros(0, size[1], size[0], dtype=torch.bool)
+    decoded = run_lengths.decode(masks)  # (h, w, n)
+    resized = [
+        np.asarray(Image.fromarray(decoded[:, :, i]).resize(size, Image.Resampling.NEAREST))
+        for i in range(decoded.shape[2])
+    ]
+    return torch.from_numpy(np.stack(resized)) > 0
