@@ -35,7 +35,7 @@ class Recipe:
     """How a segmentation network is fine-tuned. The authors' values for ADE20K stand behind fields with others here."""
 
     epochs: float = 1.0  # 180
-    batch_size: int = 8  # 16
+    batch_size: int = 4  # 16
     learning_rate: float = 0.06  # for a batch of 16, to which it is proportional; 0.004
     head_rate: float = 10.0  # of both heads, as a multiple of the trunk's
     momentum: float = 0.9
