@@ -202,9 +202,9 @@ def test_an_interval_holds_its_value(name: str) -> None:
 
 def test_limits_are_percentiles_corrected_for_bias() -> None:
     normal = np.random.default_rng(0).normal(size=200_000)
-    assert average_precision._limits(0.0, normal) == pytest.approx((-1.96, 1.96), abs=0.03)
-    assert average_precision._limits(0.0, normal + 0.5) == pytest.approx((-2.46, 1.46), abs=0.05)
-    assert average_precision._limits(0.0, [*normal, np.nan]) == pytest.approx((-1.96, 1.96), abs=0.03)
+    assert average_precision.limits(0.0, normal) == pytest.approx((-1.96, 1.96), abs=0.03)
+    assert average_precision.limits(0.0, normal + 0.5) == pytest.approx((-2.46, 1.46), abs=0.05)
+    assert average_precision.limits(0.0, [*normal, np.nan]) == pytest.approx((-1.96, 1.96), abs=0.03)
 
 
 def test_scores_that_do_not_vary_have_no_limits() -> None:

@@ -43,7 +43,7 @@ def test_train_then_evaluate_the_weights(
 def test_models_of_a_task(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(monkeypatch, capsys, "models", "--task", "classification")
     assert status == 0
-    assert "resnest269                    110.93 M parameters   416 x 416" in out
+    assert "resnest269               110.93 M parameters   416 x 416" in out
 
 
 def test_a_segmentation_network_is_evaluated_and_shown(
@@ -65,6 +65,33 @@ def test_a_segmentation_network_is_evaluated_and_shown(
     status, _, error = run(monkeypatch, capsys, "segment", given[0], str(picture), *given[1:], "--out", "shown.txt")
     assert status != 0
     assert "'shown.txt' is no name of a picture; valid: one that ends in .png, .svg, .pdf" in error
+
+
+def test_a_detector_is_evaluated_and_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, weights, picture = "mini_mask_rcnn_resnest11", tmp_path / "w.pth", tmp_path / "photograph.jpg"
+    torch.manual_seed(0)
+    model = create_model(name)
+    torch.nn.init.normal_(model.get_submodule("roi_heads.box_predictor.0.cls_score").weight, std=1.0)
+    torch.save(model.state_dict(), weights)
+    Image.effect_noise((60, 45), 90).save(picture)
+    given = ["--weights", str(weights), "--device", "cpu"]
+    arguments = ["--limit", "2", "--workers", "0", "--out", str(tmp_path / "e")]
+    status, out, _ = run(monkeypatch, capsys, "evaluate", name, *given, *arguments)
+    assert status == 0
+    score = r"AP: \d+\.\d\d"
+    assert re.fullmatch(rf"box {score} \| box AP50.* \| mask {score} \| mask AP50.*", out.splitlines()[-1])
+    pictures = {}
+    for least_score in ("0", "1"):
+        shown = tmp_path / f"{least_score}.png"
+        command = ["detect", name, str(picture), *given, "--least-score", least_score, "--out", str(shown)]
+        status, out, _ = run(monkeypatch, capsys, *command)
+        assert status == 0
+        with Image.open(shown) as image:
+            assert image.width > 500
+            pictures[least_score] = image.convert("RGB")
+    assert len(pictures["0"].getcolors(2**24)) > 2 * len(pictures["1"].getcolors(2**24))
 
 
 def test_doctor_finds_nothing_wrong_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,6 +126,15 @@ BAD = {
     "out": (
         ["train", "mini_resnest11", "--limit", "64", "--out", "/proc/nowhere"],
         "'/proc/nowhere' cannot be written",
+    ),
+    "an option of detectors": (
+        ["evaluate", "deeplab_resnest50_ade", "--short-side", "600", "--out", "OUT"],
+        "--short-side is for object detection or instance segmentation or panoptic segmentation; "
+        "'deeplab_resnest50_ade' is a network for semantic segmentation",
+    ),
+    "a detector's data": (
+        ["evaluate", "mask_rcnn_resnest50_fpn", "--data", "/proc/self/task", "--out", "OUT"],
+        "the weights of 'mask_rcnn_resnest50_fpn' are not here",
     ),
     "option of another task": (
         ["evaluate", "resnest50", "--view", "single_scale", "--out", "OUT"],

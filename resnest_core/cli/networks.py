@@ -22,12 +22,14 @@ def models(task: Annotated[str | None, typer.Option(help="Only those of this tas
     from resnest_core.models import create_model, list_models
     from resnest_core.profiling import count_parameters
 
-    for name in list_models(task):
+    names = list_models(task)
+    width = max(map(len, names))
+    for name in names:
         with torch.device("meta"):
             model: Any = create_model(name)
         crop = model.architecture.crop_size if name in list_models("classification") else 0
         size = f"{crop} x {crop}" if crop else "any size"
-        print(f"{name:46} {count_parameters(model) / 1e6:8.2f} M parameters   {size}")
+        print(f"{name:{width}} {count_parameters(model) / 1e6:8.2f} M parameters   {size}")
 
 
 def train(

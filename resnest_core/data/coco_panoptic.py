@@ -18,16 +18,18 @@ from resnest_core.data.base import Objects, Report, read_image
 from resnest_core.data.coco import (
     SPLITS,
     AnnotatedImages,
+    check_there,
+    find_published,
+    inside,
+    lacking,
+    report_on,
+)
+from resnest_core.data.coco_annotations import (
     AnnotationFile,
     Record,
     check_published,
-    check_there,
-    find_published,
     images_of,
-    inside,
-    lacking,
     read_annotations,
-    report_on,
     shown,
 )
 from resnest_core.data.coco_categories import STUFF, THINGS

@@ -5,30 +5,23 @@ thread of an Intel Xeon a draw of 5,000 images, 36,000 truths, 100,000 detection
 for AP and 0.13 s for all six scores (median of twenty calls, `time.perf_counter`).
 """
 
-import io
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from pycocotools import mask as run_lengths
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from scipy import stats
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.evaluation.detection_matches import AREAS, KINDS, THRESHOLDS, Floats, Matches, matches, ordered
 from resnest_core.evaluation.results import Metric, metric
 from resnest_core.statistics import CONFIDENCE, Interval
 
 DRAWS = 200  # of images with replacement, and of swaps in a permutation test
 DECIMALS = 9  # of a score; what differs below is rounding
-MOST_DETECTIONS = 100  # in an image
-KINDS = {"bbox": "box", "segm": "mask"}
-THRESHOLDS, RECALLS = np.linspace(0.5, 0.95, 10), np.linspace(0, 1, 101)
-AREAS = range(4)  # all, small, medium and large, as COCOeval orders them
+RECALLS = np.linspace(0, 1, 101)
 SCORES = {  # the area and the thresholds of each
     "AP": (0, slice(0, 10)),
     "AP50": (0, slice(0, 1)),
@@ -39,7 +32,6 @@ SCORES = {  # the area and the thresholds of each
 }
 
 Weights = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -59,51 +51,6 @@ class PairedDifference(DrawnInterval):
     """A difference with the two-sided `p` of a permutation test of as many `draws`, at the least 1 / (draws + 1)."""
 
     p: float
-
-
-@dataclass(frozen=True, eq=False)
-class Matches:
-    """What COCO's matching found in `n` images, by "bbox" or "segm".
-
-    The d detections stand by category and falling score: `image`, `category` (index into `categories`, the names) and
-    `score` are (d,); `right` and `counted` (4, 10, d) say for each area and threshold whether a detection matches, and
-    whether it counts at all. `truth_image` and `truth_category` are (t,), `truth_counted` (4, t).
-    """
-
-    kind: str
-    n: int
-    categories: tuple[str, ...]
-    image: NDArray[np.int64]
-    category: NDArray[np.int64]
-    score: Floats
-    right: NDArray[np.bool_]
-    counted: NDArray[np.bool_]
-    truth_image: NDArray[np.int64]
-    truth_category: NDArray[np.int64]
-    truth_counted: NDArray[np.bool_]
-
-
-def matches(
-    images: pd.DataFrame, truths: pd.DataFrame, detections: pd.DataFrame, categories: dict[int, str], kind: str
-) -> Matches:
-    """Match the detections with the truths in the `images`, whose rows are in the order of their index.
-
-    `categories` names COCO's numbers; `kind` is "bbox" or "segm". Raises InputError for more than 100 detections in an
-    image, for an image or category that is not there, and for masks that are missing.
-    """
-    true, found = _checked(images, truths, detections, categories, kind)
-    with redirect_stdout(io.StringIO()):  # COCO tells of every step
-        evaluated = COCOeval(*(_coco(images, table, categories, kind) for table in (true, found)), kind)
-        evaluated.evaluate()
-    numbers = sorted(categories)
-    image, truth_image = (table["at"].to_numpy() for table in (found, true))
-    category, truth_category = (np.searchsorted(numbers, table["category"]) for table in (found, true))
-    right, counted, truth_counted = _flags(evaluated, len(true), len(found))
-    names, score = tuple(categories[number] for number in numbers), found["score"].to_numpy(np.float64)
-    unordered = Matches(
-        kind, len(images), names, image, category, score, right, counted, truth_image, truth_category, truth_counted
-    )
-    return _ordered(unordered, image)
 
 
 def average_precisions(matches: Matches, weights: ArrayLike | None = None) -> dict[str, float]:
@@ -137,8 +84,8 @@ def precision_recall(matches: Matches, iou: float = 0.5) -> pd.DataFrame:
 def bootstrap_interval(matches: Matches, name: str, draws: int = DRAWS) -> DrawnInterval:
     """The score called `name` (%) with its bootstrap interval over images; the draws are the same every time."""
     value = _score(matches, name, _weights(matches, None))
-    drawn = [_score(matches, name, weights) for weights in _resamples(matches.n, draws)]
-    low, high = _limits(value, drawn)
+    drawn = [_score(matches, name, weights) for weights in resamples(matches.n, draws)]
+    low, high = limits(value, drawn)
     return DrawnInterval(value, low, high, matches.n, draws)
 
 
@@ -153,12 +100,12 @@ def paired_difference(
     _check_pairs(a, b)
     n = a[0].n
     value = _difference(a, b, name, _weights(a[0], None))
-    drawn = [_difference(a, b, name, weights) for weights in _resamples(n, draws)]
+    drawn = [_difference(a, b, name, weights) for weights in resamples(n, draws)]
     both = [_joined(x, y) for x, y in zip(a, b, strict=True)]
     swapped = np.array([_swapped(both, name, swap) for swap in np.random.default_rng(0).random((draws, n)) < 0.5])
     as_large = np.abs(swapped).round(DECIMALS) >= round(abs(value), DECIMALS)
     p = np.nan if np.isnan(value) else (1 + int(as_large.sum())) / (draws + 1)
-    low, high = _limits(value, drawn)
+    low, high = limits(value, drawn)
     return PairedDifference(value, low, high, n, draws, p)
 
 
@@ -183,86 +130,6 @@ def detection_metrics(
         for category, value in by_category(matched).items():
             found[f"{KINDS[kind]}_AP.{category}"] = metric(value, "%")
     return {name: {**value, "n": len(images)} for name, value in found.items() if not np.isnan(value["value"])}
-
-
-def _checked(
-    images: pd.DataFrame, truths: pd.DataFrame, detections: pd.DataFrame, categories: dict[int, str], kind: str
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Truths and detections with all columns that COCO needs."""
-    if kind not in KINDS:
-        raise unknown("kind of overlap", kind, KINDS)
-    index = images["index"]
-    if not index.is_monotonic_increasing or not index.is_unique:
-        raise InputError("the images' index does not rise; valid: one row per image, in order")
-    true = _located("truth", truths, images, categories, kind)
-    found = _located("detection", detections, images, categories, kind)
-    counts = found["index"].value_counts()
-    if counts.max() > MOST_DETECTIONS:
-        raise InputError(f"image {counts.idxmax()} has {counts.max()} detections; valid: at most {MOST_DETECTIONS}")
-    return true, found.assign(crowd=False, area=_areas(found, kind))
-
-
-def _located(
-    what: str, table: pd.DataFrame, images: pd.DataFrame, categories: dict[int, str], kind: str
-) -> pd.DataFrame:
-    """The table with `at`, the row of the image, and `size`, its height and width."""
-    at = pd.Index(images["index"]).get_indexer(pd.Index(table["index"]))
-    _refuse(what, table, "index", at < 0, "the index of an image")
-    _refuse(what, table, "category", ~table["category"].isin(list(categories)), str(sorted(categories)))
-    if kind == "segm":
-        _refuse(what, table, "mask", table["mask"].isna(), "compressed run lengths in every row")
-    return table.assign(at=at, size=images[["height", "width"]].to_numpy()[at].tolist())
-
-
-def _refuse(what: str, table: pd.DataFrame, column: str, bad: ArrayLike, valid: str) -> None:
-    rows = np.flatnonzero(bad)
-    if rows.size:
-        raise InputError(f"{what} {rows[0]} has {column} {table[column].iloc[rows[0]]}; valid: {valid}")
-
-
-def _areas(found: pd.DataFrame, kind: str) -> Floats:
-    if kind == "bbox":
-        return (found["width"] * found["height"]).to_numpy()
-    return np.asarray(run_lengths.area(_masks(found)), np.float64)
-
-
-def _masks(table: pd.DataFrame) -> list[dict]:
-    return [{"size": size, "counts": mask} for size, mask in zip(table["size"], table["mask"], strict=True)]
-
-
-def _coco(images: pd.DataFrame, table: pd.DataFrame, categories: dict[int, str], kind: str) -> COCO:
-    sizes = zip(images["height"], images["width"], strict=True)
-    result = COCO()
-    result.dataset = {
-        "images": [{"id": i, "height": height, "width": width} for i, (height, width) in enumerate(sizes)],
-        "categories": [{"id": number} for number in categories],
-        "annotations": _annotations(table, kind),
-    }
-    result.createIndex()
-    return result
-
-
-def _annotations(table: pd.DataFrame, kind: str) -> list[dict]:
-    """The rows as COCO has them; ids begin at 1, as COCOeval writes 0 for what is not matched."""
-    names = {"at": "image_id", "category": "category_id", "area": "area", "crowd": "iscrowd", "score": "score"}
-    chosen = table[[column for column in names if column in table]].rename(columns=names)
-    rows: list[dict] = chosen.to_dict("records")
-    shapes = _masks(table) if kind == "segm" else table[["x", "y", "width", "height"]].to_numpy().tolist()
-    field = "segmentation" if kind == "segm" else "bbox"
-    return [dict(row, id=i, **{field: shape}) for i, (row, shape) in enumerate(zip(rows, shapes, strict=True), 1)]
-
-
-def _flags(evaluated: COCOeval, truths: int, detections: int) -> tuple[NDArray[np.bool_], ...]:
-    """`right`, `counted` and `truth_counted` of `Matches`, in the order of the tables."""
-    shape = len(AREAS), len(THRESHOLDS), detections
-    right, counted, truth_counted = (np.zeros(size, bool) for size in (shape, shape, (len(AREAS), truths)))
-    for found in filter(None, evaluated.evalImgs):
-        area = evaluated.params.areaRng.index(found["aRng"])
-        at = np.array(found["dtIds"], np.int64) - 1
-        counted[area][:, at] = ~found["dtIgnore"]
-        right[area][:, at] = ~found["dtIgnore"] & (found["dtMatches"] > 0)
-        truth_counted[area][np.array(found["gtIds"], np.int64) - 1] = found["gtIgnore"] == 0
-    return right, counted, truth_counted
 
 
 def _weights(matches: Matches, weights: ArrayLike | None) -> Weights:
@@ -322,7 +189,7 @@ def _score(matches: Matches, name: str, weights: Weights) -> float:
     return _mean(_precision(matches, weights, *SCORES[name]))
 
 
-def _resamples(n: int, draws: int) -> Iterator[Weights]:
+def resamples(n: int, draws: int) -> Iterator[Weights]:
     """How often each of n images comes when n are drawn with replacement."""
     if draws < 1 or n < 1:
         raise InputError(f"{draws} draws of {n} images; valid: 1 or more of each")
@@ -330,7 +197,9 @@ def _resamples(n: int, draws: int) -> Iterator[Weights]:
     return (np.bincount(rng.integers(n, size=n), minlength=n) for _ in range(draws))
 
 
-def _limits(value: float, drawn: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+def limits(value: float, drawn: ArrayLike) -> tuple[float, float] | tuple[None, None]:
+    """The bias-corrected percentiles of the draws of a value, as `DrawnInterval` says."""
+    drawn = np.asarray(drawn, np.float64)
     known = np.array(drawn)[~np.isnan(drawn)]
     below = float((1 - np.sign((known - value).round(DECIMALS))).mean()) / 2 if known.size else 0.0
     if not 0 < below < 1 or np.ptp(known) < 10**-DECIMALS:
@@ -384,11 +253,4 @@ def _joined(a: Matches, b: Matches) -> Matches:
         truth_category,
         truth_counted,
     )
-    return _ordered(unordered, image)
-
-
-def _ordered(matches: Matches, image: NDArray[np.int64]) -> Matches:
-    """With the detections by category, score and `image` (d,), then as they were, which is COCO's order too."""
-    order = np.lexsort((image, -matches.score, matches.category))
-    columns = {name: getattr(matches, name)[..., order] for name in ("image", "category", "score", "right", "counted")}
-    return replace(matches, **columns)
+    return ordered(unordered, image)

@@ -17,18 +17,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from resnest_core.data.base import DetectionDataset, Objects, check_classes
+from resnest_core.data.coco_panoptic import PanopticImages
 from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import autocast, choose_device, place, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import detection_metrics
-from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, TRUTHS, Parts
+from resnest_core.evaluation.panoptic_quality import count_segments, panoptic_metrics
+from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, SEGMENTS, TRUTHS, Parts
 from resnest_core.evaluation.results import RECORDS, Metric, metric, rate, write_result
 from resnest_core.files import output_directory, replacing
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.profiling import count_parameters, device_peak_memory
 from resnest_core.provenance import Stopwatch, state_digest
 
-TABLES = {"truths": TRUTHS, "detections": DETECTIONS}  # each in a file of its name beside the records
+TABLES = {"truths": TRUTHS, "detections": DETECTIONS, "segments": SEGMENTS}  # each in a file beside the records
 BOX = ("x", "y", "width", "height")
 
 
@@ -69,8 +71,6 @@ class Predictor:
         """The network's result for `pixels` (3, h, w), scaled to an image of `size` (height, width), on the CPU."""
         with autocast(self.device, self.protocol.precision):
             (found,) = self.model([pixels.to(self.device)], sizes=[size])
-        if not torch.isfinite(found["scores"]).all() or not torch.isfinite(found["boxes"]).all():
-            raise InputError("detections are not finite; check the weights")
         return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in found.items()}
 
 
@@ -86,9 +86,10 @@ def evaluate_detector(
 ) -> dict[str, Any]:
     """Evaluate `model` on every image of `dataset`; write into `out` the records, truths, detections and the result.
 
-    `records.parquet` has a row an image, `truths.parquet` a row an object, `detections.parquet` a row a detection. An
-    evaluation that was interrupted goes on after the last rows written. `parameters` and `more_metrics` are stored
-    beside what is measured here. Returns the content of the result file.
+    `records.parquet` has a row an image, `truths.parquet` a row an object, `detections.parquet` a row a detection; of
+    a panoptic network on a panoptic data set `segments.parquet` has a row an image and category. An evaluation that was
+    interrupted goes on after the last rows written. `parameters` and `more_metrics` are stored beside what is measured
+    here. Returns the content of the result file.
     """
     watch, protocol = Stopwatch(), protocol or Protocol()
     out = output_directory(out)
@@ -96,8 +97,8 @@ def evaluate_detector(
     parts = Parts(out / "partial", run.identity)
     parts.fill(run.rows(parts.rows), len(dataset))
     parts.merge(out / RECORDS, len(dataset))
-    _split_off_tables(out)
-    metrics = run.metrics(*read_tables(out)) | (more_metrics or {})
+    _split_off_tables(out, panoptic=run.panoptic is not None)
+    metrics = run.metrics(out) | (more_metrics or {})
     provenance = watch.provenance(
         device=str(run.predict.device),
         precision=protocol.precision,
@@ -119,6 +120,7 @@ def score_line(result: dict[str, Any]) -> str:
     metrics = result["metrics"]
     kinds = [kind for kind in ("box", "mask") if f"{kind}_AP" in metrics]
     found = [f"{kind} {name}: {metrics[f'{kind}_{name}']['value']:.2f}" for kind in kinds for name in ("AP", "AP50")]
+    found += [f"PQ: {metrics['PQ']['value']:.2f}"] if "PQ" in metrics else []
     return " | ".join(found) or "no objects"
 
 
@@ -157,6 +159,23 @@ def detections_table(index: int, found: dict[str, Any], category_ids: tuple[int,
     ]
 
 
+def segments_table(index: int, found: dict[str, Any], dataset: PanopticImages) -> list[dict[str, Any]]:
+    """What of a `Detector`'s panoptic map of image `index` is right, as rows of `SEGMENTS`."""
+    true, listed = dataset.segments(index)
+    things, stuff = dataset.category_ids, tuple(dataset.stuff_categories)
+    # Class 0 of the stuff is every thing.
+    segments = [(s.id, things[s.label] if s.is_thing else stuff[s.label - 1]) for s in found["segments"]]
+    rows = count_segments(
+        found["panoptic"].numpy(),
+        segments,
+        true,
+        [(segment["id"], segment["category_id"]) for segment in listed],
+        {segment["id"] for segment in listed if segment["iscrowd"]},
+    )
+    counted: list[dict] = rows.assign(index=index).to_dict("records")
+    return counted
+
+
 def _counts(mask: dict[str, Any]) -> str:
     return mask["counts"].decode("ascii")
 
@@ -167,11 +186,13 @@ def _encoded(masks: Tensor) -> list[str]:
     return [_counts(mask) for mask in run_lengths.encode(columns)]
 
 
-def _split_off_tables(out: Path) -> None:
+def _split_off_tables(out: Path, *, panoptic: bool) -> None:
     """From records with nested tables, a row an image, to a file for each table."""
     nested = pq.read_table(out / RECORDS)
     for name, schema in TABLES.items():
         rows = [row for image in nested[name].to_pylist() for row in image]
+        if name == "segments" and not panoptic:
+            continue
         with replacing(out / f"{name}.parquet") as temporary:
             pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
     with replacing(out / RECORDS) as temporary:
@@ -184,6 +205,7 @@ class _Run:
     def __init__(self, model: Detector, dataset: DetectionDataset, protocol: Protocol) -> None:
         check_classes(len(model.categories), dataset)
         self.predict, self.dataset = Predictor(model, protocol), dataset
+        self.panoptic = dataset if isinstance(dataset, PanopticImages) and model.row.stuff else None
         self.rates: list[float] = []
 
     @property
@@ -209,11 +231,13 @@ class _Run:
             row |= {
                 "truths": objects_table(index, objects, ids),
                 "detections": detections_table(index, found, ids),
+                "segments": segments_table(index, found, self.panoptic) if self.panoptic else [],
             }
             yield pa.Table.from_pylist([row], schema=schema)
 
-    def metrics(self, images: pd.DataFrame, truths: pd.DataFrame, detections: pd.DataFrame) -> dict[str, Metric]:
-        """Average precisions, parameters, speed and memory."""
+    def metrics(self, out: Path) -> dict[str, Metric]:
+        """Average precisions, panoptic quality, parameters, speed and memory."""
+        images, truths, detections = read_tables(out)
         categories = dict(zip(self.dataset.category_ids, self.dataset.classes, strict=True))
         masks = bool(self.predict.model.row.mask_convolutions) and bool(truths["mask"].notna().any())
         found = detection_metrics(images, truths, detections, categories, masks=masks)
@@ -221,6 +245,9 @@ class _Run:
             "parameters": metric(count_parameters(self.predict.model), "1"),
             "peak_memory": metric(device_peak_memory(self.predict.device), "bytes"),
         }
+        if self.panoptic:
+            segments = pd.read_parquet(out / "segments.parquet")
+            found |= panoptic_metrics(segments, self.dataset.category_ids, len(images))
         return found | ({"images_per_second": rate(self.rates)} if self.rates else {})
 
     def _found(self, index: int, pixels: Tensor, size: tuple[int, int]) -> dict[str, Any]:

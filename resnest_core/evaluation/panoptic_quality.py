@@ -7,6 +7,8 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from resnest_core.errors import InputError
+from resnest_core.evaluation.average_precision import DRAWS, limits, resamples
+from resnest_core.evaluation.results import Metric, metric
 
 VOID = 0  # the id of pixels that belong to no segment
 LEAST_OVERLAP = 0.5  # that a match exceeds, which makes it the only one
@@ -65,6 +67,17 @@ def panoptic_quality(rows: pd.DataFrame, things: Collection[int], weights: Array
     thing = sums.index.isin(list(things))
     parts = {"": sums, "_things": sums[thing], "_stuff": sums[~thing]}
     return {f"{name}{part}": value for part, chosen in parts.items() for name, value in _qualities(chosen).items()}
+
+
+def panoptic_metrics(rows: pd.DataFrame, things: Collection[int], n: int) -> dict[str, Metric]:
+    """`panoptic_quality` of n images with bootstrap intervals over them; what is NaN is left out."""
+    values = panoptic_quality(rows, things)
+    drawn = pd.DataFrame([panoptic_quality(rows, things, weights) for weights in resamples(n, DRAWS)])
+    found = {}
+    for name, value in values.items():
+        low, high = limits(value, drawn[name])
+        found[name] = metric(value, "%", low=low, high=high, n=n)
+    return {name: value for name, value in found.items() if not np.isnan(value["value"])}
 
 
 def _categories(what: str, ids: Map, segments: Segments) -> NDArray[np.int64]:

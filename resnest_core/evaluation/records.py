@@ -52,6 +52,16 @@ _OBJECT = [
 _MASK = ("mask", pa.string())  # the counts of pycocotools' compressed run lengths, or null
 TRUTHS = pa.schema([*_OBJECT, ("area", pa.float64()), ("crowd", pa.bool_()), _MASK])
 DETECTIONS = pa.schema([*_OBJECT, ("score", pa.float64()), _MASK])
+SEGMENTS = pa.schema(
+    [
+        ("index", pa.int64()),  # of the image
+        ("category", pa.int64()),  # COCO's number
+        ("tp", pa.int64()),  # segments that match, that are false, and that are missing
+        ("fp", pa.int64()),
+        ("fn", pa.int64()),
+        ("iou", pa.float64()),  # sum over the matches
+    ]
+)
 SECONDS_BETWEEN_PARTS = 20.0
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 
 from resnest_core import data
-from resnest_core.data import coco
+from resnest_core.data import coco, coco_annotations
 from resnest_core.data.coco_categories import THINGS
 from resnest_core.errors import InputError
 
@@ -192,7 +192,7 @@ def test_compressed_run_lengths_of_large_masks_are_accepted(seed: int) -> None:
     mask = np.kron(rng.integers(0, 2, (9, 7)), np.ones((100, 73))).astype(np.uint8)
     mask ^= rng.random(mask.shape) < 0.001
     counts = compressed(mask)["counts"]
-    assert coco._decompressed(counts) == uncompressed(mask)["counts"]
+    assert coco_annotations._decompressed(counts) == uncompressed(mask)["counts"]
 
 
 def test_crowd_and_area_may_be_missing(tree: Path) -> None:

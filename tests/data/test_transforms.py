@@ -1,11 +1,13 @@
 """Preprocessing against literal transcriptions, augmentation against a naive loop."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_weights import golden_input
 from PIL import Image
 from torchvision import transforms as tv
 
@@ -16,12 +18,14 @@ from resnest_core.data.transforms import (
     IMAGENET_STD,
     Preprocessing,
     augment_batch,
+    shortest_edge,
     to_batch,
     training_transform,
 )
 from resnest_core.errors import InputError
 
 FIXTURES = Path(__file__).parent / "fixtures"
+DETECTRON = Path(__file__).parent.parent / "golden" / "detection"  # what detectron2 makes of the same pixels
 PHOTOGRAPHS = sorted(path for path in FIXTURES.iterdir() if path.suffix in (".jpg", ".png"))
 SIZES = (1, 16, 33, 64, 97, 224, 255)
 TO_TENSOR = (tv.ToTensor(), tv.Normalize(IMAGENET_MEAN, IMAGENET_STD))
@@ -200,3 +204,22 @@ def test_augmentation_without_shift_only_mirrors() -> None:
     augmented = augment_batch(images, torch.Generator().manual_seed(0), shift=0)
     kinds = {tuple(image.flatten().tolist()) for image in augmented}
     assert kinds == {(0, 1, 2, 3, 4, 5), (2, 1, 0, 5, 4, 3)}
+
+
+@pytest.mark.parametrize("case", ["up", "down", "capped"])
+def test_the_shortest_edge_is_resized_as_in_detectron2(case: str) -> None:
+    described = json.loads((DETECTRON / "ops.json").read_text())[f"resize.{case}"]
+    pixels = (golden_input("resize", (100, 140, 3)) * 50 + 115).round().clamp(0, 255).byte()
+    resized = shortest_edge(Image.fromarray(pixels.numpy()), described["short"], described["max"])
+    assert (np.asarray(resized) == np.load(DETECTRON / "ops.npz")[f"resize.{case}"]).all()
+
+
+def test_sizes_of_the_shortest_edge_are_detectron2s() -> None:
+    for size, expected in json.loads((DETECTRON / "ops.json").read_text())["output_shapes_800_1333"].items():
+        height, width = map(int, size.split("x"))
+        resized = shortest_edge(Image.new("L", (width, height)), 800, 1333)
+        assert [resized.height, resized.width] == expected, size
+
+
+def test_the_shortest_edge_of_a_line_stays_a_pixel() -> None:
+    assert shortest_edge(Image.new("RGB", (1000, 1)), 8, 100).size == (100, 1)

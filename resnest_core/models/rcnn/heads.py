@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms, box_iou
 
+from resnest_core.errors import InputError
 from resnest_core.models.rcnn import boxes as box
 from resnest_core.models.rcnn.matching import match, sample
 from resnest_core.models.rcnn.proposals import Sizes, Target
@@ -90,8 +91,10 @@ class BoxStages(nn.Module):
         return logits, offsets
 
     def detect(self, features: list[Tensor], proposals: list[Tensor], sizes: Sizes) -> list[Detected]:
-        """The best detections of each image."""
+        """The best detections of each image; InputError if the weights make numbers that are not finite."""
         probabilities, boxes = self.predict(features, proposals, sizes)
+        if not all(torch.isfinite(values).all() for values in (*probabilities, *boxes)):
+            raise InputError("the network's numbers are not finite; check the weights")
         return [self.best(p, b, size) for p, b, size in zip(probabilities, boxes, sizes, strict=True)]
 
     def predict(
