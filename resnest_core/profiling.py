@@ -103,7 +103,8 @@ def peak_memory(call: Callable[[], object], device: torch.device | str = "cpu") 
     """Memory of `call` at its peak, beyond what was held before it. A first call also pays for setting kernels up.
 
     On a GPU that of torch's allocator. On Linux the resident size, whose high-water mark the kernel lets a process
-    reset; elsewhere it cannot be reset, so that an earlier and higher peak is counted, which the method says.
+    reset; elsewhere it cannot be reset, so that an earlier and higher peak is counted, which the method says. A process
+    that has freed large tensors before may keep in its heap what the call frees, so that it counts too.
     """
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
