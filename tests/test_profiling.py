@@ -17,7 +17,6 @@ from resnest_core.models import create_model
 from resnest_core.profiling import (
     count_parameters,
     efficiency_table,
-    forward_memory,
     measure_speed,
     multiply_adds,
     peak_memory,
