@@ -46,13 +46,13 @@ def main(
 
 
 def _finding(name: str) -> Detector:
-    """The network with random weights whose scores differ, so that it finds as many objects as it may."""
+    """The network with random weights, to which everything is an object, so that it finds as many as it may."""
     torch.manual_seed(0)
     network = create_model(name)
     assert isinstance(network, Detector)
-    for key, weight in network.named_parameters():
-        if key.endswith("cls_score.weight"):
-            nn.init.normal_(weight)
+    for predictor in network.roi_heads.box_predictor:
+        nn.init.normal_(predictor.cls_score.weight, std=1e4)
+        nn.init.constant_(predictor.cls_score.bias[-1:], -1e6)  # nothing is background
     return place(network, torch.device("cpu")).eval()
 
 
