@@ -197,6 +197,12 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
     model.load_state_dict({**own, **state_dict})
 
 
+def load_trunk(trunk: "nn.Module", state_dict: Mapping[str, "Tensor"]) -> None:
+    """Begin with a classifier's `state_dict`, whose last layer is left out; else as `load_state_dict`."""
+    kept = {key: value for key, value in state_dict.items() if not key.startswith("fc.")}
+    load_state_dict(trunk, kept, "the backbone")
+
+
 def _wrong_classes(misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, int] | None:
     """Classes of the file and of the model, if the rows of the classifier `fc` differ and nothing else of it."""
     file, model = misshapen.get("fc.weight", ((), ()))

@@ -134,9 +134,10 @@ def detect(
         weights=weights,
         protocol=Protocol(device=device, short_side=short_side),
     )
-    found = things(experiment.detect(image), experiment.categories, least_score)
+    photograph = read_image(image)
+    found = things(experiment.detect(photograph), experiment.categories, least_score)
     output_directory(out.parent)
-    demonstration(read_image(image), found).savefig(out, dpi=200)
+    demonstration(photograph, found).savefig(out, dpi=200)
     print(out)
 
 

@@ -1,5 +1,6 @@
 """What every data set of images and classes has in common."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from tqdm.auto import tqdm
 
 from resnest_core.errors import InputError, unknown
 
@@ -85,6 +87,25 @@ class DetectionDataset(Images, Protocol):
 
     def load(self, index: int) -> tuple[Image.Image, Objects]:
         """Image `index` in RGB and its objects; raises InputError naming a file that cannot be read or does not fit."""
+
+
+class _Loadable(Images, Protocol):
+    def load(self, index: int) -> object: ...
+
+
+def load_problems(dataset: _Loadable) -> list[str]:
+    """Load every image and say what is wrong with each that raises InputError."""
+
+    def problem(index: int) -> str | None:
+        try:
+            dataset.load(index)
+        except InputError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(problem, range(len(dataset)))
+        return [p for p in tqdm(found, f"checking {dataset.name}", len(dataset), unit="image", delay=2) if p]
 
 
 def check_classes(network: int, dataset: Images) -> None:

@@ -11,7 +11,6 @@ What the file of annotations says is checked when it is opened; the images are r
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,9 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
-from tqdm.auto import tqdm
 
-from resnest_core.data.base import Objects, Report, check_request, read_image
+from resnest_core.data.base import Objects, Report, check_request, load_problems, read_image
 from resnest_core.data.coco_annotations import (
     AnnotationFile,
     Record,
@@ -177,10 +175,7 @@ def check_coco_format(root: str | Path | None, split: str) -> Report:
 
 def report_on(dataset: AnnotatedImages) -> Report:
     """Load every image and list the problem of each that raises InputError."""
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda index: _problem(dataset, index), range(len(dataset)))
-        tested = tqdm(found, f"checking {dataset.name}", len(dataset), unit="image", delay=2)
-        problems = [problem for problem in tested if problem]
+    problems = load_problems(dataset)
     return Report(dataset.name, dataset.source, len(dataset), len(dataset.classes), dataset.lacking, problems)
 
 
@@ -225,14 +220,6 @@ def lacking(number: int, split: str) -> str:
 def inside(folder: str, name: str) -> str:
     """The path of a file in a folder, with slashes."""
     return PurePosixPath(folder, name).as_posix()
-
-
-def _problem(dataset: AnnotatedImages, index: int) -> str | None:
-    try:
-        dataset.load(index)
-    except InputError as error:
-        return str(error)
-    return None
 
 
 def _opened(name: str, home: Path, file: AnnotationFile, folder: str, images: list[Record]) -> CocoImages:

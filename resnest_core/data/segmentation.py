@@ -11,7 +11,6 @@ validation set.
 """
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -21,9 +20,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm.auto import tqdm
 
-from resnest_core.data.base import IGNORED, Report, check_request, image_problem, read_image
+from resnest_core.data.base import IGNORED, Report, check_request, image_problem, load_problems, read_image
 from resnest_core.errors import InputError
 
 _INVALID = -2
@@ -213,19 +211,8 @@ def open_files(name: str, root: str | Path | None, split: str, limit: int) -> Se
 def check(name: str, root: str | Path | None, split: str) -> Report:
     """Read every image with its label; list the first problem of each pair, and files that are no images."""
     files = open_files(name, root, split, 0)
-    indices = range(len(files))
-    with ThreadPoolExecutor() as pool:
-        found = pool.map(lambda index: _problem(files, index), indices)
-        bad = [problem for problem in tqdm(found, f"checking {name}", len(files), unit="image", delay=2) if problem]
-    return Report(name, files.source, len(files), len(files.classes), files.lacking, [*files.problems, *bad])
-
-
-def _problem(files: SegmentationFiles, index: int) -> str | None:
-    try:
-        files.load(index)
-    except InputError as error:
-        return str(error)
-    return None
+    problems = [*files.problems, *load_problems(files)]
+    return Report(name, files.source, len(files), len(files.classes), files.lacking, problems)
 
 
 def _pairs(name: str, root: Path, published: Published, split: str) -> SegmentationFiles | None:

@@ -96,8 +96,8 @@ def evaluate_detector(
     run = _Run(model, dataset, protocol)
     parts = Parts(out / "partial", run.identity)
     parts.fill(run.rows(parts.rows), len(dataset))
-    parts.merge(out / RECORDS, len(dataset))
-    _split_off_tables(out, panoptic=run.panoptic is not None)
+    nested = parts.merge(out / RECORDS, len(dataset))
+    _split_off_tables(nested, out, panoptic=run.panoptic is not None)
     metrics = run.metrics(out) | (more_metrics or {})
     provenance = watch.provenance(
         device=str(run.predict.device),
@@ -186,9 +186,8 @@ def _encoded(masks: Tensor) -> list[str]:
     return [_counts(mask) for mask in run_lengths.encode(columns)]
 
 
-def _split_off_tables(out: Path, *, panoptic: bool) -> None:
+def _split_off_tables(nested: pa.Table, out: Path, *, panoptic: bool) -> None:
     """From records with nested tables, a row an image, to a file for each table."""
-    nested = pq.read_table(out / RECORDS)
     for name, schema in TABLES.items():
         rows = [row for image in nested[name].to_pylist() for row in image]
         if name == "segments" and not panoptic:

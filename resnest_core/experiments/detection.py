@@ -2,19 +2,16 @@
 
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from resnest_core import checkpoints
 from resnest_core.data import DetectionDataset, open_detection
-from resnest_core.data.base import read_image
-from resnest_core.devices import seed_everything
-from resnest_core.errors import InputError, unknown
+from resnest_core.errors import unknown
 from resnest_core.evaluation.detection import Predictor, Protocol, evaluate_detector, read_tables
-from resnest_core.experiments.base import Experiment, Network
-from resnest_core.files import sha256
+from resnest_core.experiments.base import Network, Transfer
 from resnest_core.models import create_model
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.models.rcnn.variants import DETECTORS
@@ -29,7 +26,7 @@ def dataset_of(model: str) -> str:
 
 
 @dataclass(frozen=True)
-class ObjectDetection(Experiment):
+class ObjectDetection(Transfer):
     """Settings of an experiment with one detector on one data set, and what comes of them.
 
     `weights` is "published", a file, or empty: then the network is trained here by `recipe`, on the first
@@ -52,8 +49,7 @@ class ObjectDetection(Experiment):
     def __post_init__(self) -> None:
         if self.model not in DETECTORS:
             raise unknown("detector", self.model, DETECTORS)
-        if self.weights and self.backbone:
-            raise InputError(f"weights '{self.weights}' hold the trunk already; leave out backbone '{self.backbone}'")
+        self.check_beginning()
 
     @cached_property
     def test_set(self) -> DetectionDataset:
@@ -82,9 +78,8 @@ class ObjectDetection(Experiment):
         """What the labels of detections mean."""
         return self._model.categories
 
-    def detect(self, path: str | Path) -> dict[str, Any]:
-        """What the network finds in an image file of any size, as a `Detector` says it."""
-        image = read_image(Path(path))
+    def detect(self, image: Image.Image) -> dict[str, Any]:
+        """What the network finds in an image of any size, as a `Detector` says it."""
         predict = Predictor(self._model, self.protocol)
         return predict(predict.resized(image), (image.height, image.width))
 
@@ -104,17 +99,12 @@ class ObjectDetection(Experiment):
         return Network(model, path, {})
 
     def _train(self) -> Network:
-        seed_everything(self.recipe.seed)
-        model = create_model(self.model, categories=self._categories)
-        assert isinstance(model, Detector)
-        if self.backbone:
-            model.load_backbone(checkpoints.read_state_dict(checkpoints.resolve(self.backbone, self.model)))
         trained = train_detector(
-            model,
+            self.beginning(categories=self._categories),
             open_detection(self.dataset, self.data or None, split="train", limit=self.train_limit),
             self.out,
             self.recipe,
-            facts={"model": self.model, "backbone": sha256(self.backbone) if self.backbone else ""},
+            facts=self.facts,
             device=self.protocol.device,
             workers=self.protocol.workers,
         )

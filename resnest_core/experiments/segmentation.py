@@ -13,14 +13,13 @@ from resnest_core import checkpoints
 from resnest_core.data import SegmentationDataset, open_segmentation, segmentation_classes
 from resnest_core.data.base import IGNORED, read_image
 from resnest_core.data.transforms import as_pixels
-from resnest_core.devices import seed_everything
-from resnest_core.errors import InputError, unknown
+from resnest_core.errors import unknown
 from resnest_core.evaluation.examples import EXAMPLES, Example, save_examples
 from resnest_core.evaluation.iou import class_scores
 from resnest_core.evaluation.segmentation import Predictor, Protocol, evaluate_segmenter
 from resnest_core.evaluation.views import View
-from resnest_core.experiments.base import Experiment, Network
-from resnest_core.files import output_directory, sha256
+from resnest_core.experiments.base import Network, Transfer
+from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.models.variants import SEGMENTERS
@@ -59,7 +58,7 @@ def dataset_of(model: str) -> str:
 
 
 @dataclass(frozen=True)
-class SemanticSegmentation(Experiment):
+class SemanticSegmentation(Transfer):
     """Settings of an experiment with one segmentation network on one data set, and what comes of them.
 
     `weights` is "published", a file, or empty: then the network is fine-tuned here by `recipe`, on the first
@@ -89,8 +88,7 @@ class SemanticSegmentation(Experiment):
         if self.model not in SEGMENTERS:
             raise unknown("segmentation network", self.model, SEGMENTERS)
         view_of(self.view, self.dataset)
-        if self.weights and self.backbone:
-            raise InputError(f"weights '{self.weights}' hold the trunk already; leave out backbone '{self.backbone}'")
+        self.check_beginning()
 
     @property
     def protocol(self) -> Protocol:
@@ -155,13 +153,8 @@ class SemanticSegmentation(Experiment):
         return Network(model, path, {})
 
     def _train(self) -> Network:
-        seed_everything(self.recipe.seed)
-        model = create_model(self.model, num_classes=len(self.classes))
-        assert isinstance(model, Segmenter)
-        if self.backbone:
-            model.load_backbone(checkpoints.read_state_dict(checkpoints.resolve(self.backbone, self.model)))
         trained = train_segmenter(
-            model,
+            self.beginning(num_classes=len(self.classes)),
             open_segmentation(self.dataset, self.data or None, split="train", limit=self.train_limit),
             open_segmentation(
                 self.dataset, self.data or None, limit=min(self.limit or MONITORED_IMAGES, MONITORED_IMAGES)
@@ -169,7 +162,7 @@ class SemanticSegmentation(Experiment):
             self.out,
             self.recipe,
             replace(self.protocol, view=view_of(SINGLE_SCALE, self.dataset)),
-            facts={"model": self.model, "backbone": sha256(self.backbone) if self.backbone else ""},
+            facts=self.facts,
             workers=self.workers,
         )
         return Network.of(trained)

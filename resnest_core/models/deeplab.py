@@ -56,11 +56,7 @@ class Segmenter(nn.Module):
         """Begin with the trunk of a classifier's `state_dict`, whose last layer is left out; else strictly."""
         from resnest_core import checkpoints
 
-        checkpoints.load_state_dict(
-            self.backbone,
-            {key: value for key, value in state_dict.items() if not key.startswith("fc.")},
-            "the backbone",
-        )
+        checkpoints.load_trunk(self.backbone, state_dict)
 
 
 class FCNHead(nn.Module):

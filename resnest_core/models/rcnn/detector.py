@@ -110,8 +110,7 @@ class Detector(nn.Module):
         """Begin with the trunk of a classifier's `state_dict`, whose last layer is left out; else strictly."""
         from resnest_core import checkpoints
 
-        trunk = {key: value for key, value in state_dict.items() if not key.startswith("fc.")}
-        checkpoints.load_state_dict(self.backbone.bottom_up, trunk, "the backbone")
+        checkpoints.load_trunk(self.backbone.bottom_up, state_dict)
 
     def optional_keys(self) -> set[str]:
         """Keys that a file may lack, all at once: the authors trained without norms in the semantic head."""
