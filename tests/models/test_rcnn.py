@@ -195,6 +195,11 @@ def test_bad_input(arguments: tuple, message: str) -> None:
         small("mini_faster_rcnn_resnest11").train()(*arguments)
 
 
+def test_masks_are_needed_to_learn_masks() -> None:
+    with pytest.raises(InputError, match="targets have no masks; a network with a mask head is trained with masks"):
+        small(MASKED).train()(images((64, 80), (64, 80)), [target(masks=False)] * 2)
+
+
 def test_bad_sizes_and_classes() -> None:
     with pytest.raises(InputError, match="there are 2 sizes for 1 images"):
         small("mini_faster_rcnn_resnest11")(images((8, 8)), sizes=[(8, 8), (9, 9)])

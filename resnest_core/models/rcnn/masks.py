@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from resnest_core.errors import InputError
 from resnest_core.models.rcnn import boxes as box
 from resnest_core.models.rcnn.heads import Labelled
 from resnest_core.models.rcnn.proposals import Target
@@ -59,7 +60,7 @@ class MaskHead(nn.Module):
 def masks_in(masks: Tensor | None, index: Tensor, boxes: Tensor) -> Tensor:
     """What box i (of n) sees of mask `index[i]` of `masks` (m, h, w), as 0 or 1 in cells (n, 28, 28)."""
     if masks is None:
-        raise ValueError("targets have no masks; a network with a mask head is trained with masks")
+        raise InputError("targets have no masks; a network with a mask head is trained with masks")
     regions = torch.cat([torch.arange(len(boxes), device=boxes.device)[:, None].to(boxes), boxes], dim=1)
     seen = roi_align(masks[index][:, None].to(boxes), regions, (MASK_SIZE, MASK_SIZE), aligned=True, sampling_ratio=0)
     return (seen[:, 0] >= INSIDE).to(boxes)
