@@ -1,6 +1,6 @@
-"""Pictures of detections: boxes, masks and names over their image."""
+"""Pictures of detections: boxes, masks and names over their image; and their precision."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from resnest_core.plots import PAGE, styled
+from resnest_core.plots import COLOURS, COLUMN, LINES, PAGE, styled
 
 MASK_SHARE = 0.45  # of the colour in a pixel of an object
 MOST_NAMES = 24  # in a legend
@@ -78,7 +78,7 @@ def demonstration(image: Image.Image, found: Sequence[Thing]) -> Figure:
 
 @styled
 def side_by_side(
-    images: Sequence[Image.Image], rows: dict[str, Sequence[Sequence[Thing]]], names: Sequence[str]
+    images: Sequence[Image.Image], rows: Mapping[str, Sequence[Sequence[Thing]]], names: Sequence[str]
 ) -> Figure:
     """A row an image; a column for the truth and for each network, as `rows` has them."""
     count, columns = len(images), len(rows)
@@ -90,6 +90,17 @@ def side_by_side(
             draw(grid[row, column], image, found[row], colours, named=False)
     shown = {thing.name for found in rows.values() for things in found for thing in things}
     legend(figure, {name: colour for name, colour in colours.items() if name in shown})
+    return figure
+
+
+@styled
+def precision_recall(curves: Mapping[str, pd.DataFrame]) -> Figure:
+    """Precision over recall, a line a network: columns `recall` and `precision`, 0 to 1."""
+    figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
+    for number, (label, curve) in enumerate(curves.items()):
+        axes.plot(curve["recall"], curve["precision"], LINES[number % 4], color=COLOURS[number % 10], label=label)
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend()
     return figure
 
 

@@ -27,6 +27,8 @@ COLUMN, PAGE = 3.35, 6.85  # inches: a column and the text width of the article
 COLOURS: list[Any] = list(sns.color_palette("colorblind"))
 MARKERS = "osD^vPX*"
 SCORES = {"test_top1": "top-1 accuracy", "test_pixel_accuracy": "pixel accuracy", "test_mean_iou": "mean IoU"}
+MOST_BARS = 24
+Scores = Sequence[tuple[str, float, float | None, float | None]]  # what is scored, value, limits
 LINES = ("-", "--", "-.", ":")
 STYLE: Any = {
     "font.family": "STIXGeneral",
@@ -237,3 +239,27 @@ def _errorbars(
         linewidth=0.9,
         label=label,
     )
+
+
+@styled
+def bars(series: Mapping[str, Scores], xlabel: str) -> Figure:
+    """Bars with intervals for each thing that is scored, a colour a network; the 24 that come first at most."""
+    names = list(dict.fromkeys(name for scores in series.values() for name, *_ in scores))[:MOST_BARS]
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.1 * len(names) * (len(series) + 0.6) + 0.6))
+    for number, (label, scores) in enumerate(series.items()):
+        _bars(axes, [score for score in scores if score[0] in names], names, number, len(series), label)
+    axes.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def _bars(axes: Axes, scores: Scores, names: Sequence[str], number: int, count: int, label: str) -> None:
+    width = 0.8 / count
+    places = [names.index(name) + (number - (count - 1) / 2) * width for name, *_ in scores]
+    values = np.array([value for _, value, _, _ in scores])
+    low = [value if limit is None else limit for _, value, limit, _ in scores]
+    high = [value if limit is None else limit for _, value, _, limit in scores]
+    errors = np.clip([values - low, high - values], 0, None)
+    axes.barh(places, values, width, xerr=errors, color=COLOURS[number], label=label, error_kw={"linewidth": 0.7})

@@ -1,4 +1,4 @@
-"""Pictures of segmentations: classes in colours over or beside their image, and scores by class."""
+"""Pictures of segmentations: classes in colours over or beside their image."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,20 +6,17 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from resnest_core.evaluation.examples import Example
-from resnest_core.plots import COLOURS, COLUMN, PAGE, styled
+from resnest_core.plots import PAGE, styled
 
 IGNORED_COLOUR = (0.35, 0.35, 0.35)
 WRONG = (0.84, 0.37, 0.0)
 MOST_NAMES = 24  # in a legend
-MOST_BARS = 24
 Classes = NDArray[np.int16]
-Scores = Sequence[tuple[str, float, float | None, float | None]]  # class, value, limits
 
 
 def palette(classes: int) -> NDArray[np.float64]:
@@ -83,30 +80,6 @@ def demonstration(image: NDArray[np.uint8], classes: Classes, names: Sequence[st
         axis.axis("off")
     _legend(figure, [classes], names)
     return figure
-
-
-@styled
-def class_scores(series: Mapping[str, Scores], xlabel: str) -> Figure:
-    """Bars with intervals for each class, a colour a network; the 24 classes that come first at most."""
-    names = list(dict.fromkeys(name for scores in series.values() for name, *_ in scores))[:MOST_BARS]
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.1 * len(names) * (len(series) + 0.6) + 0.6))
-    for number, (label, scores) in enumerate(series.items()):
-        _bars(axes, [score for score in scores if score[0] in names], names, number, len(series), label)
-    axes.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower right")
-    return figure
-
-
-def _bars(axes: Axes, scores: Scores, names: Sequence[str], number: int, count: int, label: str) -> None:
-    width = 0.8 / count
-    places = [names.index(name) + (number - (count - 1) / 2) * width for name, *_ in scores]
-    values = np.array([value for _, value, _, _ in scores])
-    low = [value if limit is None else limit for _, value, limit, _ in scores]
-    high = [value if limit is None else limit for _, value, _, limit in scores]
-    errors = np.clip([values - low, high - values], 0, None)
-    axes.barh(places, values, width, xerr=errors, color=COLOURS[number], label=label, error_kw={"linewidth": 0.7})
 
 
 def _errors(example: Example) -> NDArray[np.float64]:

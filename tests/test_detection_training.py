@@ -19,7 +19,7 @@ from resnest_core.models.rcnn.detector import Detector
 from resnest_core.training import detection
 from resnest_core.training.detection import Recipe, augmented, mirrored, target_of, train_detector
 
-BY_HEART = Recipe(epochs=240, batch_size=4, learning_rate=0.4, warmup=40, smallest=128, largest=128, mirrored=False)
+BY_HEART = Recipe(epochs=120, batch_size=4, learning_rate=0.016, warmup=20, smallest=80, largest=80, mirrored=False)
 
 
 def build(name: str) -> Detector:
@@ -29,17 +29,21 @@ def build(name: str) -> Detector:
     return model
 
 
-@pytest.mark.parametrize("kind", ["faster_rcnn", "cascade_mask_rcnn"])  # which have every head between them
-def test_a_few_scenes_are_learned_by_heart(kind: str, tmp_path: Path) -> None:
-    """Masks of which little is seen take longer than this."""
+# Masks take longer than boxes: after 170 epochs their AP50 was 78.
+@pytest.mark.parametrize(
+    ("kind", "epochs"),
+    [("faster_rcnn", 120), ("cascade_rcnn", 120), ("mask_rcnn", 220), ("cascade_mask_rcnn", 220)],
+)
+def test_a_few_scenes_are_learned_by_heart(kind: str, epochs: int, tmp_path: Path) -> None:
     model, scenes = build(f"mini_{kind}_resnest11"), open_detection("scenes", split="train", limit=4)
-    trained = train_detector(model, scenes, tmp_path, BY_HEART, facts={}, device="cpu")
+    trained = train_detector(model, scenes, tmp_path, replace(BY_HEART, epochs=epochs), facts={}, device="cpu")
     assert trained.curves["train_loss"].iloc[-1] < 0.5 * trained.curves["train_loss"].iloc[0]
     metrics = evaluate_detector(model, scenes, tmp_path / "seen")["metrics"]
     assert metrics["box_AP50"]["value"] > 95
     assert metrics["box_AP"]["value"] > 75
+    assert ("mask_AP50" in metrics) == ("mask" in kind)
     if "mask" in kind:
-        assert metrics["mask_AP50"]["value"] > 60
+        assert metrics["mask_AP50"]["value"] > 75
 
 
 def test_a_killed_training_ends_in_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,29 +121,68 @@ def test_augmented_images_and_their_boxes_agree() -> None:
 
 def test_images_of_an_epoch_follow_from_the_seed() -> None:
     scenes = open_detection("scenes", split="train", limit=3)
-    first, second = (detection._Examples(scenes, Recipe(), 7)[1] for _ in range(2))
+    first, second = (detection._Examples(scenes, Recipe(), 7, with_masks=True)[1] for _ in range(2))
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1]["masks"], second[1]["masks"])
-    assert detection._Examples(scenes, Recipe(), 8)[1][0].shape != first[0].shape
+    assert detection._Examples(scenes, Recipe(), 8, with_masks=True)[1][0].shape != first[0].shape
 
 
-def test_the_schedule_rises_and_falls() -> None:
+@pytest.mark.parametrize(("kind", "masked"), [("cascade_rcnn", False), ("mask_rcnn", True)])
+def test_targets_have_masks_if_the_network_has(kind: str, masked: bool) -> None:
+    scenes, recipe = open_detection("scenes", split="train", limit=4), Recipe(batch_size=2)
+    training = detection._Detection(build(f"mini_{kind}_resnest11"), scenes, recipe, {}, "cpu", 0)
+    targets = [target for batch in training.batches(0) for _, target in batch]
+    assert len(targets) == 4
+    for target in targets:
+        assert target.keys() == {"boxes", "labels"} | ({"masks"} if masked else set())
+        assert len(target["labels"]) == len(target["boxes"]) > 0
+        if masked:
+            assert len(target["masks"]) == len(target["boxes"])
+
+
+def rates(recipe: Recipe) -> list[float]:
+    """The rate at each step of a training on 4 scenes, as a part of the highest."""
     scenes = open_detection("scenes", split="train", limit=4)
-    recipe = Recipe(epochs=45, batch_size=2, warmup=9)
     training = detection._Detection(build("mini_faster_rcnn_resnest11"), scenes, recipe, {}, "cpu", 0)
-    rates = [training.relative_rate(step) for step in range(90)]
-    assert np.allclose(rates[:10], np.arange(1, 11) / 10)
-    assert rates[59] == 1
-    assert np.isclose(rates[60], 0.1)
-    assert np.isclose(rates[80], 0.01)
+    return [training.relative_rate(step) for step in range(training.steps)]
+
+
+def test_the_authors_schedule_rises_and_falls_in_steps() -> None:
+    found = rates(Recipe(solver="sgd", epochs=45, batch_size=2, warmup=9))
+    assert len(found) == 90
+    assert np.allclose(found[:10], np.arange(1, 11) / 10)
+    assert found[59] == 1
+    assert np.isclose(found[60], 0.1)
+    assert np.isclose(found[80], 0.01)
+
+
+def test_the_schedule_of_adamw_rises_and_falls_as_a_cosine() -> None:
+    found = np.array(rates(Recipe(epochs=50, batch_size=2, warmup=9)))
+    assert len(found) == 100
+    cosine = (1 + np.cos(np.pi * np.arange(100) / 100)) / 2
+    assert np.allclose(found[:10], np.arange(1, 11) / 10 * cosine[:10])
+    assert np.allclose(found[10:], cosine[10:])
+    assert found[50] == pytest.approx(0.5)
+    assert 0 < found[99] < 0.001
+
+
+@pytest.mark.parametrize(("solver", "kind"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_solvers(solver: str, kind: type[torch.optim.Optimizer]) -> None:
+    scenes = open_detection("scenes", split="train", limit=4)
+    recipe = Recipe(solver=solver, learning_rate=0.04, weight_decay=0.3)
+    optimiser = detection._Detection(build("mini_faster_rcnn_resnest11"), scenes, recipe, {}, "cpu", 0).optimiser
+    assert type(optimiser) is kind
+    assert [group["initial_lr"] for group in optimiser.param_groups] == pytest.approx([0.01, 0.01])
+    assert [group["weight_decay"] for group in optimiser.param_groups] == [0.3, 0.0]
+    assert optimiser.defaults.get("momentum", 0.9) == 0.9
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
         ({"batch_size": 1}, "batch_size is 1; valid: 2 to inf"),
-        ({"smallest": 200}, "smallest short side 200 is above the largest, 144"),
-        ({"momentum": 2.0}, "momentum is 2.0"),
+        ({"smallest": 200}, "smallest short side 200 is above the largest, 90"),
+        ({"solver": "adam"}, r"unknown solver 'adam' \(did you mean 'adamw'\?\); valid: adamw, sgd"),
     ],
 )
 def test_bad_recipes(changed: dict, message: str) -> None:
@@ -153,6 +196,6 @@ def test_too_few_images(tmp_path: Path) -> None:
             build("mini_faster_rcnn_resnest11"),
             open_detection("scenes", split="train", limit=4),
             tmp_path,
-            Recipe(),
+            Recipe(batch_size=8),
             facts={},
         )

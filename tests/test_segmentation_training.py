@@ -67,12 +67,12 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path, mon
 
 
 def test_a_handful_of_scenes_is_learnt(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=60, batch_size=4, learning_rate=0.1, base_size=64, crop_size=64, smallest=1.0, largest=1.0)
+    recipe = Recipe(epochs=150, batch_size=4, learning_rate=0.1, base_size=64, crop_size=64, smallest=1.0, largest=1.0)
     scenes = open_segmentation("scenes", split="train", limit=4)
     view = Protocol(View(base_size=64, base_side="short", crop_size=0), device="cpu")
     result = train_segmenter(network(), scenes, scenes, tmp_path, recipe, view, facts={})
-    assert result.curves["train_loss"].iloc[-1] < 0.6
-    assert result.curves["test_pixel_accuracy"].iloc[-1] > 85
+    assert result.curves["train_loss"].iloc[-1] < 0.4
+    assert result.curves["test_pixel_accuracy"].iloc[-1] > 88, "81 is the ground"
     assert result.curves["test_mean_iou"].iloc[-1] > 40
 
 

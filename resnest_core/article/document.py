@@ -16,6 +16,7 @@ from resnest_core.article.ablation import Ablation
 from resnest_core.article.appendix import experiments_table
 from resnest_core.article.base_results import BaseResults
 from resnest_core.article.batch_size import BatchSize
+from resnest_core.article.detection import InstanceSegmentation, ObjectDetection
 from resnest_core.article.diagram import CAPTION, block
 from resnest_core.article.efficiency import Efficiency
 from resnest_core.article.illustrations import Illustration
@@ -36,6 +37,8 @@ STUDIES: dict[str, type] = {
     "batch_size": BatchSize,
     "ablation": Ablation,
     "semantic_segmentation": SemanticSegmentation,
+    "object_detection": ObjectDetection,
+    "instance_segmentation": InstanceSegmentation,
     "efficiency": Efficiency,
 }
 
@@ -45,6 +48,8 @@ TITLES = {
     "batch_size": "the influence of the batch size",
     "ablation": "an ablation of radix, cardinality and width",
     "semantic_segmentation": "transfer to semantic segmentation",
+    "object_detection": "transfer to object detection",
+    "instance_segmentation": "transfer to instance segmentation",
     "efficiency": "the cost of the full-size networks",
 }
 

@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from resnest_core.errors import InputError
 
 HEADS = {"deeplab": "", "fcn": "FCN, "}  # DeepLabV3 goes without saying
-FAMILIES = {"resnest": "ResNeSt", "resnetd": "ResNet-D"}
+FAMILIES = {"resnest": "ResNeSt", "resnetd": "ResNet-D", "resnet": "ResNet"}
+DETECTORS = {
+    "faster_rcnn": "Faster R-CNN",
+    "cascade_rcnn": "Cascade R-CNN",
+    "mask_rcnn": "Mask R-CNN",
+    "cascade_mask_rcnn": "Cascade Mask R-CNN",
+    "panoptic_fpn": "Panoptic FPN",
+}
+TRICKS = {"dcn": "deformable", "tricks_3x": "3×"}
 # The paper's like-for-like baseline stands in its ablation table as radix 0.
 PUBLISHED_AS = {"resnetd50": "resnest50_fast_0s1x64d"}
 
@@ -66,6 +74,15 @@ def segmenter_label(model: str) -> str:
     if match is None:
         raise InputError(f"'{model}' is no name of a segmentation network; valid: as deeplab_resnest50_ade")
     return f"{HEADS[match[1]]}{FAMILIES[match[2]]}-{match[3]}"
+
+
+def detector_label(model: str) -> str:
+    """A detector as the text calls it: "Faster R-CNN on ResNeSt-50", "Cascade R-CNN on ResNeSt-200, deformable"."""
+    match = re.fullmatch(r"(?:mini_)?([a-z_]+?)_(resnest|resnetd|resnet)(\d+)(?:_fpn)?(.*)", model)
+    if match is None or match[1] not in DETECTORS:
+        raise InputError(f"'{model}' is no name of a detector; valid: as faster_rcnn_resnest50_fpn")
+    tricks = [text for name, text in TRICKS.items() if name in match[4]]
+    return ", ".join([f"{DETECTORS[match[1]]} on {FAMILIES[match[2]]}-{match[3]}", *tricks])
 
 
 def published_name(model: str) -> str:

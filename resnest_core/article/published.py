@@ -10,15 +10,22 @@ from resnest_core.errors import InputError
 REPORT = Path(__file__).parents[2] / "report"
 PAPER, AUTHORS, REPLICATION, TIMM = "paper", "authors", "replication", "third-party"
 ENCODING = "encoding"  # where the authors print the figures for segmentation
+DETECTRON = "detectron2"  # and those for detection
 # How the notes under a table name each kind of source.
 SOURCES = {
     PAPER: "the paper [@zhang2020resnest], as secondary sources quote it",
     AUTHORS: "the authors' repository, figures for PyTorch [@resnestcode]",
     ENCODING: "the authors' PyTorch-Encoding [@encoding]",
+    DETECTRON: "the authors' configurations for detectron2 [@resnestcode]",
     REPLICATION: "the earlier replication [@ouraou-replication]",
     TIMM: "timm: the authors' weights under another preprocessing [@wightman2019timm]",
 }
-STUDIES = {AUTHORS: ("base_results", "ablation", "efficiency"), ENCODING: ("semantic_segmentation",)}
+CLASSIFIERS = ("base_results", "ablation", "efficiency")
+DETECTORS = ("object_detection", "instance_segmentation", "panoptic_segmentation")
+STUDIES = {
+    **dict.fromkeys(("pixAcc", "mIoU"), ("semantic_segmentation",)),
+    **dict.fromkeys(("box_AP", "mask_AP", "PQ"), DETECTORS),
+}
 
 
 @dataclass(frozen=True)
@@ -42,12 +49,12 @@ def _rows() -> tuple[dict[str, str], ...]:
 
 def quote(model: str, metric: str, source: str) -> Quote | None:
     """What `source` printed of a network's `metric`: of a classifier on ILSVRC2012 top1, top5, parameters, flops or
-    throughput; of a segmentation network pixAcc or mIoU.
+    throughput; of a segmentation network pixAcc or mIoU; of a detector box_AP, mask_AP or PQ.
     """
     if source not in SOURCES:
         raise InputError(f"unknown source '{source}'; valid: {', '.join(SOURCES)}")
-    kind = AUTHORS if source == ENCODING else source
-    studies = STUDIES[ENCODING] if metric in ("pixAcc", "mIoU") else STUDIES[AUTHORS]
+    kind = AUTHORS if source in (ENCODING, DETECTRON) else source
+    studies = STUDIES.get(metric, CLASSIFIERS)
     rows = [
         row
         for row in _rows()
@@ -65,4 +72,5 @@ def quote(model: str, metric: str, source: str) -> Quote | None:
 def _padded(value: str, metric: str) -> str:
     """An accuracy with two decimals or more: spreadsheets drop the zeros that the source prints."""
     whole, _, decimals = value.partition(".")
-    return f"{whole}.{decimals.ljust(2, '0')}" if metric in ("top1", "top5", "pixAcc", "mIoU") else value
+    scores = ("top1", "top5", "pixAcc", "mIoU", "box_AP", "mask_AP", "PQ")
+    return f"{whole}.{decimals.ljust(2, '0')}" if metric in scores else value

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnest_core import segmentation_figures
+from resnest_core import plots, segmentation_figures
 from resnest_core.article import findings, phrases
 from resnest_core.article.comparisons import Comparison, Group, corrected, grouped
 from resnest_core.article.illustrations import Illustration
@@ -248,7 +248,7 @@ class SemanticSegmentation:
         series[first] = sorted(series[first], key=lambda score: -score[1])
         what = f"Intersection over union of the classes of {DATASETS[shown[0].dataset]}, with 95 % bootstrap intervals"
         what += " over images" + (", of the first seed." if self.seeds > 1 else ".")
-        drawn = segmentation_figures.class_scores(series, "intersection over union (%)")
+        drawn = plots.bars(series, "intersection over union (%)")
         return Illustration("segmentation-classes", what, "Bars of scores by class and network", drawn)
 
     def _class_scores(self, network: Network) -> list[tuple[str, float, float | None, float | None]]:

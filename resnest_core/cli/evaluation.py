@@ -121,7 +121,7 @@ def detect(
 ) -> None:
     """Find the objects in one photograph, and write it with their boxes and masks in colours, with a legend."""
     from resnest_core.data.base import read_image
-    from resnest_core.detection_figures import demonstration, things
+    from resnest_core.detection_figures import demonstration
     from resnest_core.evaluation.detection import Protocol
     from resnest_core.experiments.detection import ObjectDetection, dataset_of
     from resnest_core.files import output_directory
@@ -135,7 +135,7 @@ def detect(
         protocol=Protocol(device=device, short_side=short_side),
     )
     photograph = read_image(image)
-    found = things(experiment.detect(photograph), experiment.categories, least_score)
+    found = experiment.detect(photograph, least_score)
     output_directory(out.parent)
     demonstration(photograph, found).savefig(out, dpi=200)
     print(out)

@@ -24,13 +24,15 @@ from resnest_core.data.fashion_mnist import CLASSES, EMBEDDED_TRAIN, FashionMNIS
 
 SIZE = 128
 NUMBER = {"test": 1000, "train": 20_000}
-ITEMS = (3, 7)  # of a scene, both included
-ENLARGED = (1.6, 2.8)
-TURNED = 25  # degrees, either way
-LEAST_VISIBLE = 16  # pixels; an item of which less is seen is no instance, and no class either
+ITEMS = (2, 5)  # of a scene, both included
+ENLARGED = (1.2, 2.0)
+TURNED = 15  # degrees, either way
+LEAST_VISIBLE = 0.7  # of an item that others lie on; one for which no such place is found is left out
+PLACES = 10  # that are tried
 INK = 16  # grey value from which a pixel belongs to the garment
 CELLS = (3, 9)  # patches of the ground along a side, the last excluded, as for the three below
-GROUND, GRAIN, TINT = (0, 90), (-10, 11), (128, 256)
+GROUND, GRAIN, TINT = (0, 64), (-10, 11), (144, 256)
+DARKEST = 32  # part of its tint, of 256, that black in a garment keeps, which would be a hole else
 
 CLASS_NAMES = ("ground", *CLASSES)
 
@@ -101,6 +103,8 @@ class Scenes:
             ENLARGED,
             TURNED,
             LEAST_VISIBLE,
+            PLACES,
+            DARKEST,
             INK,
             CELLS,
             GROUND,
@@ -125,13 +129,9 @@ class Scenes:
         rng = np.random.default_rng([self.seed, SPLITS.index(self.split), index])
         pixels, seen = _ground(rng), np.zeros((SIZE, SIZE), np.int64)
         chosen = rng.integers(len(self.items), size=rng.integers(ITEMS[0], ITEMS[1] + 1))
-        for number, item in enumerate(chosen, start=1):
-            _lay(pixels, seen, self.items.images[item], number, rng)
-        sizes = np.bincount(seen.ravel(), minlength=len(chosen) + 1)
-        kept = np.flatnonzero(sizes[1:] >= LEAST_VISIBLE) + 1
-        renumbered = np.zeros(len(chosen) + 1, np.int64)
-        renumbered[kept] = np.arange(1, len(kept) + 1)
-        return Scene(pixels, renumbered[seen], tuple(int(self.items.targets[chosen[k - 1]]) for k in kept))
+        areas: list[int] = []
+        laid = [item for item in chosen if _lay(pixels, seen, self.items.images[item], areas, rng)]
+        return Scene(pixels, seen, tuple(int(self.items.targets[item]) for item in laid))
 
 
 def open_scenes(root: str | Path | None, split: str, limit: int) -> Scenes:
@@ -155,19 +155,37 @@ def _ground(rng: np.random.Generator) -> Bytes:
     return np.clip(patches + grain, 0, 255).astype(np.uint8)
 
 
-def _lay(pixels: Bytes, seen: NDArray[np.int64], item: Bytes, number: int, rng: np.random.Generator) -> None:
-    """Lay an item (28, 28) onto `pixels` and note it in `seen`; three quarters of it at the least lie inside."""
+def _lay(pixels: Bytes, seen: NDArray[np.int64], item: Bytes, areas: list[int], rng: np.random.Generator) -> bool:
+    """Lay an item (28, 28) onto `pixels` where it hides little of those below, and note it in `seen` and its area in
+    `areas`; False if no such place was found.
+    """
     grey, mask = _turned(item, rng.uniform(*ENLARGED), rng.uniform(-TURNED, TURNED))
-    height, width = grey.shape
-    top, left = (int(rng.integers(-side // 8, SIZE - side + side // 8 + 1)) for side in (height, width))
     colour = rng.integers(*TINT, 3, dtype=np.uint16)
-    inside = np.s_[max(-top, 0) : SIZE - top, max(-left, 0) : SIZE - left]
-    grey, mask = grey[inside], mask[inside]
-    place = np.s_[max(top, 0) : max(top, 0) + grey.shape[0], max(left, 0) : max(left, 0) + grey.shape[1]]
-    # Dark garments keep a quarter of their tint, or they would be holes.
-    shade = 64 + grey[mask].astype(np.uint16) * 3 // 4
-    pixels[place][mask] = shade[:, None] * colour // 256
-    seen[place][mask] = number
+    for _ in range(PLACES):
+        place, inside = _place(grey.shape, rng)
+        within, below = mask[inside], seen[place]  # a view, which is written to
+        if _hides_little(seen, below[within], areas):
+            shade = DARKEST + grey[inside][within].astype(np.uint16) * (256 - DARKEST) // 256
+            pixels[place][within] = shade[:, None] * colour // 256
+            areas.append(int(within.sum()))
+            below[within] = len(areas)
+            return True
+    return False
+
+
+def _place(shape: tuple[int, ...], rng: np.random.Generator) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Where in a scene an item of that shape lies, three quarters of it at the least, and which part of it that is."""
+    corner = [int(rng.integers(-side // 8, SIZE - side + side // 8 + 1)) for side in shape]
+    ends = [(max(start, 0), min(start + side, SIZE)) for start, side in zip(corner, shape, strict=True)]
+    rows, columns = (slice(*end) for end in ends)
+    top, left = (slice(low - start, high - start) for start, (low, high) in zip(corner, ends, strict=True))
+    return (rows, columns), (top, left)
+
+
+def _hides_little(seen: NDArray[np.int64], hidden: NDArray[np.int64], areas: list[int]) -> bool:
+    """Whether of each item enough is seen if these pixels of it (n,) are hidden as well."""
+    left = np.bincount(seen.ravel(), minlength=len(areas) + 1) - np.bincount(hidden, minlength=len(areas) + 1)
+    return bool((left[1:] >= LEAST_VISIBLE * np.array(areas)).all())
 
 
 def _turned(item: Bytes, scale: float, degrees: float) -> tuple[Bytes, NDArray[np.bool_]]:

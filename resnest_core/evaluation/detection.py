@@ -22,6 +22,7 @@ from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import autocast, choose_device, place, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import detection_metrics
+from resnest_core.evaluation.found import read_tables
 from resnest_core.evaluation.panoptic_quality import count_segments, panoptic_metrics
 from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, SEGMENTS, TRUTHS, Parts
 from resnest_core.evaluation.results import RECORDS, Metric, metric, rate, write_result
@@ -106,13 +107,6 @@ def evaluate_detector(
         weights_file=weights_file,
     )
     return write_result(out, metrics, parameters or {}, provenance)
-
-
-def read_tables(out: str | Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The images, truths and detections that an evaluation left in `out`."""
-    out = Path(out)
-    records = pd.read_parquet(out / RECORDS)
-    return records, pd.read_parquet(out / "truths.parquet"), pd.read_parquet(out / "detections.parquet")
 
 
 def score_line(result: dict[str, Any]) -> str:

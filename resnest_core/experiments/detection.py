@@ -4,14 +4,18 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-import pandas as pd
 from PIL import Image
 
 from resnest_core import checkpoints
 from resnest_core.data import DetectionDataset, open_detection
+from resnest_core.detection_figures import Thing, things
 from resnest_core.errors import unknown
-from resnest_core.evaluation.detection import Predictor, Protocol, evaluate_detector, read_tables
+from resnest_core.evaluation.detection import Predictor, Protocol, evaluate_detector
+from resnest_core.evaluation.detection_errors import LEAST_SCORE
+from resnest_core.evaluation.examples import EXAMPLES, save_images
+from resnest_core.evaluation.found import Found
 from resnest_core.experiments.base import Network, Transfer
+from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.models.rcnn.variants import DETECTORS
@@ -32,7 +36,7 @@ class ObjectDetection(Transfer):
     `weights` is "published", a file, or empty: then the network is trained here by `recipe`, on the first
     `train_limit` training images (0: all), its trunk beginning with the weights of a classifier in the file `backbone`
     (empty: with random ones). `data` is the data directory; empty for what comes with the repository. `limit` takes
-    the first images of the test set (0: all).
+    the first images of the test set (0: all), and of these the first `examples` are stored for pictures.
     """
 
     model: str
@@ -42,6 +46,7 @@ class ObjectDetection(Transfer):
     weights: str = ""
     backbone: str = ""
     limit: int = 0
+    examples: int = 4
     protocol: Protocol = field(default_factory=Protocol)
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
@@ -57,31 +62,37 @@ class ObjectDetection(Transfer):
 
     @cached_property
     def result(self) -> dict[str, Any]:
-        """The result of evaluating the network on the test set, written into `out` with all rows."""
+        """The result of evaluating the network on the test set, written into `out` with all rows and some images."""
+        save_images(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_detector(
             self._model,
             self.test_set,
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self) | {"classes": self.categories},
+            parameters=asdict(self) | {"classes": self.categories, "category_ids": self.test_set.category_ids},
             more_metrics=self.network.metrics,
         )
 
     @property
-    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-        """Images, truths and detections of the result."""
-        return read_tables(self.out)
+    def found(self) -> Found:
+        """What the evaluation left, to be looked at."""
+        return Found.read(self.out)
+
+    @cached_property
+    def looked_at(self) -> list[Image.Image]:
+        """The first images of the test set."""
+        return [self.test_set.load(index)[0] for index in range(min(self.examples, len(self.test_set)))]
 
     @property
     def categories(self) -> tuple[str, ...]:
         """What the labels of detections mean."""
         return self._model.categories
 
-    def detect(self, image: Image.Image) -> dict[str, Any]:
-        """What the network finds in an image of any size, as a `Detector` says it."""
+    def detect(self, image: Image.Image, least_score: float = LEAST_SCORE) -> list[Thing]:
+        """What the network finds in an image of any size with `least_score` or more."""
         predict = Predictor(self._model, self.protocol)
-        return predict(predict.resized(image), (image.height, image.width))
+        return things(predict(predict.resized(image), (image.height, image.width)), self.categories, least_score)
 
     @property
     def _categories(self) -> tuple[str, ...] | None:

@@ -23,7 +23,7 @@ LONGEST_SOCKET = 90  # characters of its directory
 START = 300  # seconds that a kernel may take to start, on a busy machine
 
 
-SCORES = {"top1": "top-1", "mIoU": "mIoU"}
+SCORES = {"top1": "top-1", "mIoU": "mIoU", "mask_AP": "mask AP", "box_AP": "box AP"}
 
 
 def main(plan_file: str, threads: str) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import fabricate
+import fabricated
 import nbformat
 import pytest
 from finished import Built, run
@@ -16,7 +16,7 @@ from resnest_core.article.published import REPORT
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The article on the default profile's studies."""
-    directory = fabricate.default(tmp_path_factory.mktemp("default")).write_plan()
+    directory = fabricated.default(tmp_path_factory.mktemp("default")).write_plan()
     done = run(directory)
     assert done.returncode == 0, done.stderr
     pages = [page.extract_text() for page in PdfReader(directory / "article.pdf").pages]

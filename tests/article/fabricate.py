@@ -68,39 +68,39 @@ class Study:
         if missing is None:
             self.evaluated(key, self.records(accuracy, logits), accuracy=accuracy, **given)
         else:
-            self._list(key, RECIPE | given, missing)
+            self.add(key, RECIPE | given, missing)
 
     def evaluated(self, key: str, records: pd.DataFrame, *, accuracy: float = 80.0, **given: Any) -> None:
         """An experiment with these records; `accuracy` is where its curves end."""
         parameters = RECIPE | given
-        self._list(key, parameters, None)
+        self.add(key, parameters, None)
         trained = not parameters["weights"]
-        self._store(key, parameters, _metrics(records, trained), records)
+        self.store(key, parameters, _metrics(records, trained), records)
         if trained:
             _curves(parameters, accuracy).to_csv(self.directory / key / "curves.csv", index=False)
 
     def alias(self, key: str, target: str) -> None:
         """An experiment that is the same as `target`, which must be there already."""
         source = next(line for line in self.plan if f"{line['study']}/{line['name']}" == target)
-        self._list(key, source["parameters"], source["reason"], target)
+        self.add(key, source["parameters"], source["reason"], target)
 
     def efficiency(self, networks: Mapping[str, tuple[float, ...]] = FULL_SIZE) -> None:
         parameters = {"networks": list(networks), "batch_size": 4, "crop_size": 224, "rounds": 5}
-        self._list("efficiency/full_size", parameters, None)
+        self.add("efficiency/full_size", parameters, None)
         metrics = {}
         for name, (count, own, common, crop, speed) in networks.items():
             values = {"parameters": count, "multiply_adds": own, "multiply_adds_224": common, "crop_size": crop}
             values |= {"memory": 9e7 + count, "latency": 1.1 / speed}
-            metrics |= {f"{name}.{key}": _metric(value) for key, value in values.items()}
-            metrics[f"{name}.images_per_second"] = _metric(speed, 0.95 * speed, 1.04 * speed, 5)
-        self._store("efficiency/full_size", parameters, metrics, pd.DataFrame({"network": list(networks)}))
+            metrics |= {f"{name}.{key}": metric(value) for key, value in values.items()}
+            metrics[f"{name}.images_per_second"] = metric(speed, 0.95 * speed, 1.04 * speed, 5)
+        self.store("efficiency/full_size", parameters, metrics, pd.DataFrame({"network": list(networks)}))
 
     def segmenter(
         self, key: str, quality: float, *, missing: str | None = None, images: int = 30, **given: Any
     ) -> None:
         """An experiment with one segmentation network that gets about that share of each class right."""
         parameters = {"dataset": "scenes", "view": "single_scale", "weights": "", "backbone": "", "seed": 0, **given}
-        self._list(key, parameters, missing)
+        self.add(key, parameters, missing)
         if missing is not None:
             return
         names = ["ground", *(f"class {i}" for i in range(1, 6))]
@@ -111,10 +111,10 @@ class Study:
         frame = pd.DataFrame({"index": range(images), "image": [f"{i}.png" for i in range(images)]})
         columns = {"intersections": right, "unions": unions, "pixels": pixels}
         frame = frame.assign(**{name: list(values) for name, values in columns.items()})
-        metrics = segmentation_metrics(frame, names) | {"parameters": _metric(450_000), "peak_memory": _metric(5e8)}
+        metrics = segmentation_metrics(frame, names) | {"parameters": metric(450_000), "peak_memory": metric(5e8)}
         if not parameters["weights"]:
-            metrics |= {"training_seconds": _metric(25.0)}
-        self._store(key, parameters | {"classes": names}, metrics, frame)
+            metrics |= {"training_seconds": metric(25.0)}
+        self.store(key, parameters | {"classes": names}, metrics, frame)
         maps = truth.integers(-1, len(names), (12, 16, 16)).astype(np.int16)
         seen = [Example(np.zeros((16, 16, 3), np.uint8), m, np.abs(m)) for m in maps]
         save_examples(self.directory / key / EXAMPLES, seen)
@@ -148,12 +148,12 @@ class Study:
         (self.directory / "plan.json").write_text(json.dumps(plan))
         return self.directory
 
-    def _list(self, key: str, parameters: dict[str, Any], missing: str | None, same_as: str | None = None) -> None:
+    def add(self, key: str, parameters: dict[str, Any], missing: str | None, same_as: str | None = None) -> None:
         study, name = key.split("/")
         line = {"study": study, "name": name, "parameters": parameters, "same_as": same_as}
         self.plan.append(line | {"status": "run" if missing is None else "missing", "reason": missing})
 
-    def _store(self, key: str, parameters: dict[str, Any], metrics: dict[str, Any], records: pd.DataFrame) -> None:
+    def store(self, key: str, parameters: dict[str, Any], metrics: dict[str, Any], records: pd.DataFrame) -> None:
         out = self.directory / key
         out.mkdir(parents=True)
         records.to_parquet(out / "records.parquet")
@@ -165,101 +165,24 @@ class Study:
         (out / "result.json").write_text(json.dumps(result))
 
 
-def default(directory: Path) -> Study:
-    """The studies of the default profile, without its plan."""
-    study = Study(directory, "default")
-    for layers, ours, theirs in ((11, 87.6, 86.9), (14, 88.4, 86.2), (17, 88.9, 88.3), (20, 89.3, 88.8)):
-        study.classifier(f"base_results/mini_resnest{layers}", ours, model=f"mini_resnest{layers}")
-        study.classifier(f"base_results/mini_resnetd{layers}", theirs, model=f"mini_resnetd{layers}")
-    batch = {"model": "mini_resnest11", "weights": "build/default/base_results/mini_resnest11/weights.safetensors"}
-    study.classifier("batch_size/evaluation_32", 87.6, logits=True, batch_size=32, **batch)
-    for size, flipped, shift in ((1, 1, 3e-6), (16, 0, 9e-7), (64, 0, 0.0), (256, 1, 2e-6)):
-        key = f"batch_size/evaluation_{size}"
-        study.copy(key, "batch_size/evaluation_32", flipped=flipped, shift=shift, batch_size=size, **batch)
-    study.alias("batch_size/training_64", "base_results/mini_resnest11")
-    study.classifier("batch_size/training_128", 86.1, model="mini_resnest11", train_batch_size=128)
-    study.classifier("batch_size/training_256", 81.3, model="mini_resnest11", train_batch_size=256)
-    for number, setting in enumerate(SETTINGS):
-        for seed in (0, 1):
-            if (setting, seed) == ("2s1x64d", 0):
-                study.alias(f"ablation/mini_{setting}_seed0", "base_results/mini_resnest11")
-                continue
-            key, accuracy = (
-                f"ablation/mini_{setting}_seed{seed}",
-                86.8 + 0.15 * number + (0.4 - 0.1 * (number % 3)) * seed,
-            )
-            study.classifier(key, accuracy, model=f"mini_{setting}", seed=seed)
-    segmentation(study)
-    study.efficiency()
-    return study
-
-
-def segmentation(study: Study) -> None:
-    """The study of segmentation of the default profile: ResNeSt is better, and beginning with a classifier helps."""
-    for trunk, start, quality in (
-        ("resnest11", "pretrained", 0.7),
-        ("resnetd11", "pretrained", 0.6),
-        ("resnest11", "random", 0.5),
-        ("resnetd11", "random", 0.5),
-    ):
-        backbone = f"build/default/base_results/mini_{trunk}/weights.safetensors" if start == "pretrained" else ""
-        for seed in (0, 1):
-            given = {"model": f"mini_deeplab_{trunk}", "backbone": backbone, "seed": seed}
-            study.segmenter(f"semantic_segmentation/{trunk}_{start}_seed{seed}", quality, **given)
-    for trunk in ("resnest11", "resnetd11"):
-        weights = f"build/default/semantic_segmentation/{trunk}_pretrained_seed0/weights.safetensors"
-        given = {"model": f"mini_deeplab_{trunk}", "weights": weights, "view": "multi_scale", "images": 10}
-        study.segmenter(f"semantic_segmentation/{trunk}_multi_scale", 0.72, **given)
-
-
-def paper(directory: Path, missing: str) -> Study:
-    """The paper's profile, of which some weights were missing."""
-    study = Study(directory, "paper")
-    given = {"dataset": "imagenet", "weights": "published", "batch_size": 32}
-    for layers, accuracy in ((50, 81.0), (101, 82.8), (200, 83.8)):
-        study.classifier(
-            f"base_results/resnest{layers}", accuracy, model=f"resnest{layers}", logits=layers == 50, **given
-        )
-    study.classifier("base_results/resnest269", 84.5, model="resnest269", missing=missing, **given)
-    study.alias("batch_size/evaluation_32", "base_results/resnest50")
-    for size in (16, 64):
-        changed = given | {"batch_size": size}
-        study.copy(f"batch_size/evaluation_{size}", "base_results/resnest50", model="resnest50", **changed)
-    for number, setting in enumerate(SETTINGS[1:]):
-        model = f"resnest50_fast_{setting}"
-        absent = missing if setting == "1s4x24d" else None
-        study.classifier(f"ablation/{model}", 80.3 + 0.1 * number, model=model, missing=absent, **given)
-    published = {"dataset": "ade20k", "weights": "published", "view": "multi_scale"}
-    for depth, quality in ((50, 0.6), (101, 0.65)):
-        name = f"deeplab_resnest{depth}_ade"
-        study.segmenter(f"semantic_segmentation/{name}", quality, model=name, **published)
-        single = published | {"view": "single_scale"}
-        study.segmenter(f"semantic_segmentation/{name}_single_scale", quality - 0.05, model=name, **single)
-    for name, dataset in (("deeplab_resnest200_ade", "ade20k"), ("fcn_resnest50_pcontext", "pcontext")):
-        given = published | {"dataset": dataset}
-        study.segmenter(f"semantic_segmentation/{name}", 0.5, model=name, missing=missing, **given)
-    study.efficiency()
-    return study
-
-
 def _metrics(records: pd.DataFrame, trained: bool) -> dict[str, Any]:
     n = len(records)
     top1, top5 = wilson(int(records.correct.sum()), n), wilson(int((records["rank"] <= 5).sum()), n)
     metrics = {
-        "top1": _metric(top1.value, top1.low, top1.high, n),
-        "top5": _metric(top5.value, top5.low, top5.high, n),
-        "loss": _metric(float(records.loss.mean()), None, None, n),
-        "parameters": _metric(532714),
-        "multiply_adds": _metric(21_400_000),
-        "activation_memory": _metric(18_500_000),
-        "images_per_second": _metric(1234.5, 1200.0, 1260.0, 40),
+        "top1": metric(top1.value, top1.low, top1.high, n),
+        "top5": metric(top5.value, top5.low, top5.high, n),
+        "loss": metric(float(records.loss.mean()), None, None, n),
+        "parameters": metric(532714),
+        "multiply_adds": metric(21_400_000),
+        "activation_memory": metric(18_500_000),
+        "images_per_second": metric(1234.5, 1200.0, 1260.0, 40),
     }
     if trained:
-        metrics |= {"training_seconds": _metric(21.4), "training_images_per_second": _metric(561.0)}
+        metrics |= {"training_seconds": metric(21.4), "training_images_per_second": metric(561.0)}
     return metrics
 
 
-def _metric(value: float, low: float | None = None, high: float | None = None, n: int | None = None) -> dict[str, Any]:
+def metric(value: float, low: float | None = None, high: float | None = None, n: int | None = None) -> dict[str, Any]:
     return {"value": value, "low": low, "high": high, "n": n, "unit": "1"}
 
 

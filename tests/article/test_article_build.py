@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fabricate
+import fabricated
 import pytest
 from finished import Built
 
@@ -143,7 +144,7 @@ def test_drawing_twice_gives_the_same_bytes(built: Built, render: Render, tmp_pa
 
 
 def test_published_and_missing_networks(render: Render, tmp_path: Path) -> None:
-    directory = fabricate.paper(tmp_path, REASON).write_plan()
+    directory = fabricated.paper(tmp_path, REASON).write_plan()
     markdown = render(directory)
     assert row_of(markdown, "ResNeSt-269").count("n. r.^1^") == 4
     assert row_of(markdown, "1s4x24d").count("n. r.^1^") == 5

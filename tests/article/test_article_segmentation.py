@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import fabricate
+import fabricated
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,7 +43,7 @@ def test_verdicts_follow_from_the_records(tmp_path: Path) -> None:
 
 
 def test_starts_protocols_and_seeds_are_told_apart(tmp_path: Path) -> None:
-    study = fabricate.default(tmp_path)
+    study = fabricated.default(tmp_path)
     found = studied(study)
     labels = [(n.label, n.view, len(g.done)) for n, g in found.groups.items()]
     assert labels == [
@@ -62,7 +62,7 @@ def test_starts_protocols_and_seeds_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_p_values_are_corrected_for_all_comparisons_of_the_table(tmp_path: Path) -> None:
-    found = studied(fabricate.default(tmp_path))
+    found = studied(fabricated.default(tmp_path))
     tests = [test for tests in found.tests.values() for test in tests]
     least = 1 / 2001
     assert min(test.p for test in tests if test.p is not None) >= 7 * least * 0.99
@@ -93,7 +93,7 @@ def test_records_of_other_images_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_papers_claim_is_answered_where_it_was_measured(render: Render, tmp_path: Path) -> None:
-    text = render(fabricate.paper(tmp_path, "not here").write_plan())
+    text = render(fabricated.paper(tmp_path, "not here").write_plan())
     store = Store(tmp_path)
     value = store.metric(store.experiments["semantic_segmentation/deeplab_resnest50_ade"], "mIoU").value
     assert "a gain of 3.0 points of mIoU on ADE20K" in text
@@ -104,7 +104,7 @@ def test_the_papers_claim_is_answered_where_it_was_measured(render: Render, tmp_
 
 
 def test_the_papers_claim_is_not_measurable_on_scenes(render: Render, tmp_path: Path) -> None:
-    text = render(fabricate.default(tmp_path).write_plan())
+    text = render(fabricated.default(tmp_path).write_plan())
     assert "It is not measurable in this build" in text
     assert "from 42.1 to 45.12 %" in text.replace("\u00a0", " ")
     assert "Cityscapes" not in text

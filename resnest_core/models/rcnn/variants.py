@@ -45,9 +45,9 @@ def _deformable(row: Detection) -> Detection:
 
 
 def _mini(kind: str, trunk: str) -> Detection:
-    """For scenes of 128 pixels: three levels and one coarser, narrow heads, few proposals."""
+    """For scenes seen at 80 pixels: three levels and one coarser, narrow heads without convolutions, few proposals."""
     proposing = Proposing(
-        anchor_sizes=(16, 32, 64, 96), per_level_train=200, train=100, per_level_test=200, test=100, sampled=64
+        anchor_sizes=(10, 20, 40, 60), per_level_train=200, train=100, per_level_test=200, test=100, sampled=64
     )
     masks = {"mask_convolutions": 2} if KINDS[kind].get("mask_convolutions") else {}
     return Detection(
@@ -58,11 +58,11 @@ def _mini(kind: str, trunk: str) -> Detection:
         proposing=proposing,
         channels=32,
         hidden=128,
-        box_convolutions=1,
-        canonical_box=64.0,
-        sampled=32,
-        short_side=128,
-        long_side=213,
+        box_convolutions=0,
+        canonical_box=40.0,
+        sampled=64,
+        short_side=80,
+        long_side=133,
         **(KINDS[kind] | masks),
     )
 

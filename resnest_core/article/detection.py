@@ -1,0 +1,348 @@
+"""The studies of object detection and of instance segmentation: trunks of both families, one stage and cascades."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from resnest_core import detection_figures, plots
+from resnest_core.article import phrases
+from resnest_core.article.comparisons import Comparison, Group, corrected, grouped
+from resnest_core.article.illustrations import Illustration
+from resnest_core.article.networks import detector_label
+from resnest_core.article.published import DETECTRON, REPLICATION, quote
+from resnest_core.article.results import Experiment, Store
+from resnest_core.article.tables import ABSENT, Cell, Table, measured, quoted
+from resnest_core.errors import InputError
+from resnest_core.evaluation.average_precision import DRAWS, paired_difference
+from resnest_core.evaluation.examples import EXAMPLES, load_images
+from resnest_core.evaluation.found import Found, Scores
+
+PERMUTATION = "permutation test over images"
+DATASETS = {"scenes": "scenes", "coco": "COCO", "coco_panoptic": "COCO", "coco_format": "own images"}
+SOURCES = {DETECTRON: "authors", REPLICATION: "replication"}
+SHOWN = 4  # images beside one another
+PUBLISHED, PRETRAINED, RANDOM = "published", "pretrained", "random"
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of these studies: its model, what its trunk began with, and the data set."""
+
+    model: str
+    start: str
+    dataset: str
+
+    @property
+    def label(self) -> str:
+        return detector_label(self.model) + (", random start" if self.start == RANDOM else "")
+
+
+class Detectors:
+    """What the article says about the networks of one of the two studies."""
+
+    study: str
+    kinds: tuple[str, ...]  # of AP, that which the study is about first
+    claims: tuple[tuple[str, str], ...]  # pairs of published networks that differ in their trunk
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.groups: dict[Network, Group] = grouped(store, store.study(self.study), self._network)
+
+    def _network(self, run: Experiment) -> Network:
+        parameters = self.store.parameters(run)
+        start = PRETRAINED if parameters.get("backbone") else RANDOM
+        start = PUBLISHED if parameters.get("weights") else start
+        return Network(str(parameters["model"]), start, str(parameters.get("dataset", "scenes")))
+
+    @property
+    def kind(self) -> str:
+        return self.kinds[0]
+
+    @property
+    def done(self) -> list[Network]:
+        return [network for network, group in self.groups.items() if group.done]
+
+    @property
+    def small(self) -> bool:
+        """Whether networks were trained here, rather than published ones evaluated."""
+        return any(network.start != PUBLISHED for network in self.groups)
+
+    @property
+    def seeds(self) -> int:
+        return max((len(group.done) for group in self.groups.values()), default=0)
+
+    @property
+    def draws(self) -> int:
+        """Of the bootstrap, and of the permutation test."""
+        return DRAWS
+
+    @property
+    def best(self) -> tuple[Network, float, float]:
+        """The network with the highest AP, that, and its AP50."""
+        values = {network: self.groups[network].summary(f"{self.kind}_AP").mean for network in self.done}
+        network = max(values, key=lambda n: values[n])
+        return network, values[network], self.groups[network].summary(f"{self.kind}_AP50").mean
+
+    @cached_property
+    def tests(self) -> dict[str, list[tuple[str, Comparison]]]:
+        """ResNeSt against its baseline, cascades against one stage, by kind of AP; Holm's correction for all."""
+        ways: dict[str, Callable[[Network], Network]] = {
+            "families": lambda n: replace(n, model=_baseline(n.model)),
+            "cascades": lambda n: replace(n, model=_single_stage(n.model)),
+        }
+        pairs = [
+            (way, kind, network, other(network))
+            for way, other in ways.items()
+            for kind in self.kinds
+            for network in self.done
+            if other(network) != network and other(network) in self.done
+        ]
+        tests = corrected(self._compare(kind, first, second) for _, kind, first, second in pairs)
+        named = [(way, kind, test) for (way, kind, *_), test in zip(pairs, tests, strict=True) if test]
+        return {way: [(kind, test) for w, kind, test in named if w == way] for way in ways}
+
+    def _compare(self, kind: str, first: Network, second: Network) -> Comparison | None:
+        """AP of two networks on the same images, in the mean over their common seeds."""
+        a, b = (self.groups[network].seeds for network in (first, second))
+        common = [seed for seed in a if seed in b]
+        if not common:
+            return None
+        left, right = ([self._found(group[seed]).matches(kind) for seed in common] for group in (a, b))
+        try:
+            found = paired_difference(left, right)
+        except InputError as error:
+            raise InputError(f"{first.model} and {second.model}: {error}") from None
+        return Comparison(first.label, second.label, PERMUTATION, found.value, found.low, found.high, found.p)
+
+    @property
+    def conclusions(self) -> list[str]:
+        """A sentence for every comparison by the study's own kind of AP."""
+        return [test.sentence for tests in self.tests.values() for kind, test in tests if kind == self.kind]
+
+    def summary(self, way: str) -> str:
+        """How the comparisons of the "families" or the "cascades" came out."""
+        verdicts = [test.verdict for kind, test in self.tests[way] if kind == self.kind]
+        return f"{phrases.tally(verdicts)} of {phrases.plural(len(verdicts), 'comparison')}" if verdicts else ""
+
+    @property
+    def claim(self) -> str:
+        """The authors' tables: what each network gains when its trunk is replaced."""
+        gains = [
+            (name, quote(first, f"{self.kind}_AP", DETECTRON), quote(second, f"{self.kind}_AP", DETECTRON))
+            for name, first, second in ((_plain(f), f, s) for f, s in self.claims)
+        ]
+        told = [
+            f"from {old.text} to {new.text} % ({phrases.signed(new.value - old.value)} points) for {name}"
+            for name, new, old in gains
+            if new and old
+        ]
+        return phrases.listing(told)
+
+    @property
+    def answer(self) -> str:
+        """What this build says of that claim by its own tests; empty if it has not the networks."""
+        wanted = {tuple(detector_label(name) for name in pair) for pair in self.claims}
+        tested = [t for kind, t in self.tests["families"] if kind == self.kind and (t.first, t.second) in wanted]
+        return " ".join(test.sentence for test in tested)
+
+    def tables(self) -> list[Table]:
+        return [self.scores_table(), *([self.comparison_table()] if any(self.tests.values()) else [])]
+
+    def figures(self) -> list[Illustration]:
+        """Curves, pictures, sizes and classes, and errors."""
+        if not self.done:
+            return []
+        return [self.curve_figure(), self.pictures(), self.size_figure(), self.class_figure(), self.error_figure()]
+
+    def scores_table(self) -> Table:
+        """Every network with its scores, and what was published of it."""
+        scores = [
+            f"{kind}_{name}"
+            for kind in self.kinds
+            for name in ("AP", "AP50", "AP75")[: 2 if len(self.kinds) > 1 else 3]
+        ]
+        scores += [name for name in ("PQ",) if any(self.store.peek(run, name) for run in self._runs)]
+        sources = [s for s in SOURCES if any(quote(n.model, f"{self.kind}_AP", s) for n in self.groups)]
+        header = ["Network", "Data", "Images", "Params (M)", *map(_heading, scores)]
+        header += [SOURCES[source] for source in sources]
+        rows = [self._row(network, group, scores, sources) for network, group in self.groups.items()]
+        spread = "of AP with 95 % bootstrap intervals over images" if self.seeds < 2 else "mean ± deviation over seeds"
+        caption = (
+            f"Scores in percent, {spread}: AP is the mean over overlaps from 0.5 to 0.95, AP50 and AP75 that at one "
+        )
+        caption += "overlap" + (f"; to the right, published {self.kind} AP." if sources else ".")
+        align = "ll" + "r" * (len(header) - 2)
+        return Table(f"{self._slug}", caption, header, align, rows, wide=True)
+
+    def _row(self, network: Network, group: Group, scores: list[str], sources: list[str]) -> list[Cell]:
+        data = measured(DATASETS[network.dataset])
+        published = [quoted(quote(network.model, f"{self.kind}_AP", source)) for source in sources]
+        if not group.done:
+            return [measured(network.label), data, *[group.missing] * (2 + len(scores)), *published]
+        images = group.metrics(f"{self.kind}_AP")[0].n or 0
+        return [
+            measured(network.label),
+            data,
+            measured(phrases.count(images)),
+            group.cell("parameters", phrases.millions),
+            *[self._score(group, name) for name in scores],
+            *published,
+        ]
+
+    def _score(self, group: Group, name: str) -> Cell:
+        """AP with its interval, others without; a dash where the network has no such score."""
+        if self.store.peek(group.done[0], name) is None:
+            return ABSENT
+        return group.interval_cell(name) if name.endswith("_AP") else group.cell(name)
+
+    def comparison_table(self) -> Table:
+        rows = [
+            [
+                measured(test.first),
+                measured(test.second),
+                measured(kind),
+                measured(phrases.with_interval(test.difference, test.low, test.high)),
+                measured(phrases.p_cell(test.p)),
+            ]
+            for tests in self.tests.values()
+            for kind, test in tests
+        ]
+        over = f", in the mean over {phrases.plural(self.seeds, 'seed')}," if self.seeds > 1 else ""
+        caption = f"The first network against the second on the same images: difference of AP in points{over} with its "
+        caption += f"95 % bootstrap interval over images, and $p$ of the {PERMUTATION} after Holm's correction "
+        caption += f"({phrases.count(self.draws)} draws each)."
+        header = ["First", "Second", "AP of", "Difference", "$p$"]
+        return Table(f"{self._slug}-pairs", caption, header, "lllrr", rows, wide=True)
+
+    @property
+    def _runs(self) -> list[Experiment]:
+        return [run for group in self.groups.values() for run in group.done]
+
+    @property
+    def _slug(self) -> str:
+        return self.study.replace("_", "-")
+
+    @cached_property
+    def _tables(self) -> dict[str, Found]:
+        return {run.key: Found.read(self.store.file(run, "detections.parquet").parent) for run in self._runs}
+
+    def _found(self, run: Experiment) -> Found:
+        return self._tables[run.key]
+
+    def _first(self, network: Network) -> Found:
+        return self._found(self.groups[network].done[0])
+
+    @property
+    def _shown(self) -> list[Network]:
+        """The best network, and the one that it is compared with for its trunk, or else any other."""
+        best = self.best[0]
+        others = [n for n in self.done if n.dataset == best.dataset and n != best]
+        others.sort(key=lambda n: n.model not in (_baseline(best.model), _family(best.model)))
+        return [best, *others][:2]
+
+    def curve_figure(self) -> Illustration:
+        """Precision over recall of all networks."""
+        curves = {n.label: self._first(n).curve(self.kind) for n in self.done}
+        what = (
+            f"Precision over recall of {_noun(self.kind)} that overlap an object by one half, in the mean over classes"
+        )
+        what += " (first seed)." if self.seeds > 1 else "."
+        drawn = detection_figures.precision_recall(curves)
+        return Illustration(f"{self._slug}-precision", what, "Curves of precision over recall", drawn)
+
+    def pictures(self) -> Illustration:
+        """What two networks find in the same images."""
+        shown = self._shown
+        images = load_images(self.store.file(self.groups[shown[0]].done[0], EXAMPLES))[:SHOWN]
+        first = self._first(shown[0])
+        rows = {"truth": first.true_things(len(images))}
+        rows |= {n.label: self._first(n).things(len(images)) for n in shown}
+        what = (
+            f"Images of {DATASETS[shown[0].dataset]} with their objects, and with what two networks find there with a "
+        )
+        what += "score of 0.3 or more."
+        alt = "Rows of pictures with coloured boxes: truth and detections"
+        drawn = detection_figures.side_by_side(images, rows, list(first.names.values()))
+        return Illustration(f"{self._slug}-pictures", what, alt, drawn, wide=True)
+
+    def size_figure(self) -> Illustration:
+        """AP by the size of objects."""
+        what = (
+            f"{_title(self.kind)} AP by the size of objects: small ones have fewer than 32², large ones more than 96² "
+        )
+        what += "pixels; 95 % bootstrap intervals over images."
+        return self._bars("sizes", what, [(n, self._first(n).sizes(self.kind)) for n in self.done])
+
+    def class_figure(self) -> Illustration:
+        """AP by class, those first that the best network knows best."""
+        series = [(n, self._first(n).class_scores(self.kind)) for n in self._shown]
+        series[0] = (series[0][0], sorted(series[0][1], key=lambda score: -score[1]))
+        what = f"{_title(self.kind)} AP by class, for the best network and another; those classes first that the best "
+        return self._bars("classes", what + "knows best.", series)
+
+    def error_figure(self) -> Illustration:
+        """The detections by what is wrong with them."""
+        what = (
+            "Detections with a score of 0.3 or more by what is right or wrong with their boxes, and objects that were "
+        )
+        what += "missed, for every hundred objects; 95 % bootstrap intervals over images."
+        return self._bars("errors", what, [(n, self._first(n).errors) for n in self._shown], "of a hundred objects")
+
+    def _bars(
+        self, name: str, what: str, series: list[tuple[Network, Scores]], xlabel: str = "average precision (%)"
+    ) -> Illustration:
+        drawn = plots.bars({network.label: scores for network, scores in series}, xlabel)
+        return Illustration(f"{self._slug}-{name}", what, f"Bars of {name} by network", drawn)
+
+
+class ObjectDetection(Detectors):
+    """Faster and Cascade R-CNN."""
+
+    study, kinds = "object_detection", ("box",)
+    claims = (
+        ("faster_rcnn_resnest50_fpn", "faster_rcnn_resnet50_fpn"),
+        ("cascade_rcnn_resnest50_fpn", "cascade_rcnn_resnet50_fpn"),
+    )
+
+
+class InstanceSegmentation(Detectors):
+    """Mask and Cascade Mask R-CNN, and the panoptic network."""
+
+    study, kinds = "instance_segmentation", ("mask", "box")
+    claims = (
+        ("mask_rcnn_resnest50_fpn", "mask_rcnn_resnet50_fpn"),
+        ("cascade_mask_rcnn_resnest50_fpn", "cascade_mask_rcnn_resnet50_fpn"),
+    )
+
+
+def _baseline(model: str) -> str:
+    """The network with the trunk of the baseline: the published ones have ResNet, ours ResNet-D."""
+    return model.replace("resnest", "resnetd" if model.startswith("mini_") else "resnet")
+
+
+def _family(model: str) -> str:
+    """The network with ResNeSt in place of the baseline."""
+    return re.sub(r"resnetd?(?=\d)", "resnest", model)
+
+
+def _single_stage(model: str) -> str:
+    """The network without its cascade."""
+    return model.replace("cascade_mask_rcnn", "mask_rcnn").replace("cascade_rcnn", "faster_rcnn")
+
+
+def _plain(model: str) -> str:
+    """A network's label without its trunk."""
+    return detector_label(model).split(" on ")[0]
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ") if name != "PQ" else "PQ"
+
+
+def _noun(kind: str) -> str:
+    return {"box": "boxes", "mask": "masks"}[kind]
+
+
+def _title(kind: str) -> str:
+    return kind.capitalize()
