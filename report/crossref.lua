@@ -32,7 +32,8 @@ end
 -- A float of Typst: spans both columns where it is `wide`.
 local function float(id, figure_kind, classes, caption, body)
   local place = 'placement: auto, '
-  if classes:includes 'here' then place = '' elseif classes:includes 'wide' then place = place .. 'scope: "parent", ' end
+  -- At the foot of a page one across both columns would lie on those of a column.
+  if classes:includes 'here' then place = '' elseif classes:includes 'wide' then place = 'placement: top, scope: "parent", ' end
   local blocks = pandoc.Blocks {raw('#figure(kind: ' .. figure_kind .. ', ' .. place .. 'caption: ['), pandoc.Plain(caption)}
   blocks:extend {raw '], ['}
   blocks:extend(body)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from resnest_core.plots import COLOURS, COLUMN, LINES, PAGE, styled
+from resnest_core.plots import COLOURS, COLUMN, LINES, PAGE, Scores, draw_bars, styled
 
 MASK_SHARE = 0.45  # of the colour in a pixel of an object
 MOST_NAMES = 24  # in a legend
@@ -80,14 +80,17 @@ def demonstration(image: Image.Image, found: Sequence[Thing]) -> Figure:
 def side_by_side(
     images: Sequence[Image.Image], rows: Mapping[str, Sequence[Sequence[Thing]]], names: Sequence[str]
 ) -> Figure:
-    """A row an image; a column for the truth and for each network, as `rows` has them."""
-    count, columns = len(images), len(rows)
-    figure, grid = plt.subplots(count, columns, figsize=(PAGE, count * PAGE / columns + 0.6), squeeze=False)
+    """A column an image; a row for the truth and for each network, as `rows` has them."""
+    count, height = len(images), max(image.height / image.width for image in images)
+    side = PAGE / count
+    figure, grid = plt.subplots(
+        len(rows), count, figsize=(PAGE, len(rows) * (side * height + 0.2) + 0.5), squeeze=False
+    )
     colours = palette(names)
-    for column, (title, found) in enumerate(rows.items()):
-        grid[0, column].set_title(title, fontsize=8)
-        for row, image in enumerate(images):
-            draw(grid[row, column], image, found[row], colours, named=False)
+    for axes, (title, found) in zip(grid, rows.items(), strict=True):
+        axes[0].set_title(title, fontsize=8, loc="left")
+        for axis, image, things in zip(axes, images, found, strict=True):
+            draw(axis, image, things, colours, named=False)
     shown = {thing.name for found in rows.values() for things in found for thing in things}
     legend(figure, {name: colour for name, colour in colours.items() if name in shown})
     return figure
@@ -97,11 +100,34 @@ def side_by_side(
 def precision_recall(curves: Mapping[str, pd.DataFrame]) -> Figure:
     """Precision over recall, a line a network: columns `recall` and `precision`, 0 to 1."""
     figure, axes = plt.subplots(figsize=(COLUMN, 2.4))
+    _draw_curves(axes, curves)
+    axes.legend()
+    return figure
+
+
+@styled
+def details(
+    curves: Mapping[str, pd.DataFrame],
+    sizes: Mapping[str, Scores],
+    classes: Mapping[str, Scores],
+    errors: Mapping[str, Scores],
+) -> Figure:
+    """The same networks in four panels, a colour each: precision over recall; AP by size, by class; kinds of error."""
+    panels: list[Any] = [["precision", "classes"], ["sizes", "classes"], ["errors", "classes"]]
+    figure, axes = plt.subplot_mosaic(panels, figsize=(PAGE, 4.6), height_ratios=[1.2, 0.7, 1.4])
+    _draw_curves(axes["precision"], curves)
+    draw_bars(axes["sizes"], sizes, "average precision (%)")
+    draw_bars(axes["classes"], classes, "average precision (%)")
+    draw_bars(axes["errors"], errors, "of a hundred objects")
+    colours = [Patch(color=COLOURS[number % 10], label=label) for number, label in enumerate(curves)]
+    figure.legend(handles=colours, loc="outside lower center", ncols=4, handlelength=1, fontsize=7.5)
+    return figure
+
+
+def _draw_curves(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     for number, (label, curve) in enumerate(curves.items()):
         axes.plot(curve["recall"], curve["precision"], LINES[number % 4], color=COLOURS[number % 10], label=label)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    axes.legend()
-    return figure
 
 
 def palette(names: Sequence[str]) -> dict[str, Any]:

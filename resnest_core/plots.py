@@ -244,15 +244,21 @@ def _errorbars(
 @styled
 def bars(series: Mapping[str, Scores], xlabel: str) -> Figure:
     """Bars with intervals for each thing that is scored, a colour a network; the 24 that come first at most."""
+    count = len({name for scores in series.values() for name, *_ in scores})
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.1 * min(count, MOST_BARS) * (len(series) + 0.6) + 0.6))
+    draw_bars(axes, series, xlabel)
+    axes.legend(loc="lower right")
+    return figure
+
+
+def draw_bars(axes: Axes, series: Mapping[str, Scores], xlabel: str) -> None:
+    """`bars` on axes of a figure, without a legend."""
     names = list(dict.fromkeys(name for scores in series.values() for name, *_ in scores))[:MOST_BARS]
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.1 * len(names) * (len(series) + 0.6) + 0.6))
     for number, (label, scores) in enumerate(series.items()):
         _bars(axes, [score for score in scores if score[0] in names], names, number, len(series), label)
     axes.set(yticks=range(len(names)), yticklabels=names, xlabel=xlabel)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    axes.legend(loc="lower right")
-    return figure
 
 
 def _bars(axes: Axes, scores: Scores, names: Sequence[str], number: int, count: int, label: str) -> None:

@@ -10,9 +10,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from resnest_core import detection_figures
+from resnest_core.data.fashion_mnist import CLASSES as NAMES
 from resnest_core.detection_figures import Thing, things, things_of
 from resnest_core.errors import InputError
 from resnest_core.evaluation.detection import Protocol
+from resnest_core.evaluation.examples import EXAMPLES, load_images
 from resnest_core.experiments.detection import ObjectDetection, dataset_of
 from resnest_core.models import create_model
 from resnest_core.training.detection import Recipe
@@ -22,7 +24,7 @@ CPU = Protocol(device="cpu", short_side=48)
 
 
 def settings(out: Path, **given: object) -> ObjectDetection:
-    defaults = {"limit": 3, "train_limit": 4, "recipe": RECIPE, "protocol": CPU}
+    defaults = {"limit": 3, "train_limit": 4, "examples": 2, "recipe": RECIPE, "protocol": CPU}
     return ObjectDetection("mini_mask_rcnn_resnest11", str(out), **(defaults | given))  # type: ignore[arg-type]
 
 
@@ -45,9 +47,14 @@ def test_a_network_is_trained_then_read_again(tmp_path: Path) -> None:
     metrics = experiment.result["metrics"]
     assert metrics["training_images_per_second"]["value"] > 0
     assert experiment.result["parameters"]["classes"] == experiment.categories
-    images, truths, _ = experiment.tables
-    assert len(images) == 3
-    assert len(truths) >= 9
+    found = experiment.found
+    assert len(found.images) == 3
+    assert len(found.truths) >= 6
+    assert list(found.names.values()) == list(experiment.categories)
+    stored = load_images(tmp_path / "trained" / EXAMPLES)
+    assert [np.asarray(image).tolist() for image in stored] == [
+        np.asarray(experiment.test_set.load(i)[0]).tolist() for i in range(2)
+    ]
     assert experiment.curves is not None
     assert {"train_loss", "loss_mask", "loss_objectness"} <= set(experiment.curves)
     weights = tmp_path / "trained" / "weights.safetensors"
@@ -110,18 +117,25 @@ def test_masks_are_painted_where_they_are() -> None:
 def test_pictures_side_by_side_with_a_legend(tmp_path: Path) -> None:
     experiment = settings(tmp_path / "o")
     assert experiment.result
-    images, truths, detections = experiment.tables
-    names = dict(zip(experiment.test_set.category_ids, experiment.test_set.classes, strict=True))
-    rows = [row for _, row in images.iterrows()]
-    pictures = [experiment.test_set.load(i)[0] for i in range(len(images))]
-    true = [things_of(truths, row, names) for row in rows]
-    assert [len(t) for t in true] == truths.groupby("index").size().tolist()
+    found, pictures = experiment.found, experiment.looked_at
+    true = found.true_things(2)
+    assert [len(t) for t in true] == found.truths.groupby("index").size().tolist()[:2]
     assert all(isinstance(thing, Thing) and thing.mask is not None for t in true for thing in t)
-    predicted = [things_of(detections, row, names, least_score=0.0) for row in rows]
-    figure = detection_figures.side_by_side(pictures, {"truth": true, "found": predicted}, list(names.values()))
+    rows = [row for _, row in found.images.iterrows()][:2]
+    predicted = [things_of(found.detections, row, found.names, least_score=0.0) for row in rows]
+    figure = detection_figures.side_by_side(pictures, {"truth": true, "a": predicted, "b": found.things(2)}, NAMES)
     assert len(figure.axes) == 6
     labels = {text.get_text() for text in figure.legends[0].get_texts()}
     assert labels >= {thing.name for t in true for thing in t}
     alone = detection_figures.demonstration(pictures[0], [])
     assert alone.legends == []
     plt.close("all")
+
+
+def test_things_of_an_image_are_those_with_the_score_asked_for(tmp_path: Path) -> None:
+    experiment = settings(tmp_path / "o", recipe=Recipe(epochs=0, batch_size=2))
+    picture = Image.effect_noise((60, 45), 90).convert("RGB")
+    everything = experiment.detect(picture, 0.0)
+    assert everything
+    least = sorted(thing.score or 0 for thing in everything)[len(everything) // 2]
+    assert len(experiment.detect(picture, least)) == sum((thing.score or 0) >= least for thing in everything)

@@ -12,6 +12,17 @@ import pytest
 from pypdf import PdfReader
 from repository import copy_repository, run_all
 
+from resnest_core.evaluation.average_precision import average_precisions
+from resnest_core.evaluation.examples import EXAMPLES, load_images
+from resnest_core.evaluation.found import Found
+
+HEADLINES = {
+    "base_results": "top1",
+    "semantic_segmentation": "mIoU",
+    "object_detection": "box_AP",
+    "instance_segmentation": "mask_AP",
+}
+
 
 class _Text(HTMLParser):
     """The text of a page, without styles and scripts."""
@@ -64,6 +75,8 @@ def test_it_ends_well_and_says_where_the_article_lies(smoke: tuple) -> None:
         "batch_size",
         "ablation",
         "semantic_segmentation",
+        "object_detection",
+        "instance_segmentation",
         "efficiency",
     }
     assert set(results(root)) == ran
@@ -72,7 +85,7 @@ def test_it_ends_well_and_says_where_the_article_lies(smoke: tuple) -> None:
 def test_scores_follow_from_the_records(smoke: tuple) -> None:
     root, _ = smoke
     for key, result in results(root).items():
-        if key.startswith(("efficiency", "semantic_segmentation")):
+        if not key.startswith(("base_results", "batch_size", "ablation")):
             continue
         records = pd.read_parquet(root / "build/smoke" / key / "records.parquet")
         assert np.array_equal(records["index"], np.arange(len(records)))
@@ -93,13 +106,26 @@ def test_segmentation_scores_follow_from_the_records(smoke: tuple) -> None:
         assert (root / "build/smoke" / key / "examples.npz").is_file()
 
 
+def test_detection_scores_follow_from_the_tables(smoke: tuple) -> None:
+    root, _ = smoke
+    found = {key: r for key, r in results(root).items() if key.startswith(("object_detection", "instance_seg"))}
+    assert len(found) == 7
+    for key, result in found.items():
+        out = Found.read(root / "build/smoke" / key)
+        for kind in ("box", "mask") if key.startswith("instance") else ("box",):
+            scores = average_precisions(out.matches(kind))
+            assert result["metrics"][f"{kind}_AP"]["value"] == pytest.approx(scores["AP"])
+            assert result["metrics"][f"{kind}_AP"]["n"] == len(out.images)
+        assert len(load_images(root / "build/smoke" / key / EXAMPLES)) == 8
+
+
 def test_numbers_of_the_results_stand_in_both_articles(smoke: tuple) -> None:
     root, _ = smoke
     found = results(root)
     html, pdf = html_text(root), pdf_text(root)
     for key, result in found.items():
-        if key.startswith(("base_results", "semantic_segmentation")):
-            name = "top1" if key.startswith("base_results") else "mIoU"
+        if key.startswith(tuple(HEADLINES)):
+            name = HEADLINES[key.partition("/")[0]]
             score = f"{result['metrics'][name]['value']:.2f}"
             assert score in html, key
             assert score in pdf, key

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from resnest_core import detection_figures, plots
+from resnest_core import detection_figures
 from resnest_core.article import phrases
 from resnest_core.article.comparisons import Comparison, Group, corrected, grouped
 from resnest_core.article.illustrations import Illustration
@@ -16,12 +16,13 @@ from resnest_core.article.tables import ABSENT, Cell, Table, measured, quoted
 from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import DRAWS, paired_difference
 from resnest_core.evaluation.examples import EXAMPLES, load_images
-from resnest_core.evaluation.found import Found, Scores
+from resnest_core.evaluation.found import Found
 
 PERMUTATION = "permutation test over images"
 DATASETS = {"scenes": "scenes", "coco": "COCO", "coco_panoptic": "COCO", "coco_format": "own images"}
 SOURCES = {DETECTRON: "authors", REPLICATION: "replication"}
-SHOWN = 4  # images beside one another
+SHOWN = 6  # images beside one another
+MOST_COMPARED = 4  # networks in a figure
 PUBLISHED, PRETRAINED, RANDOM = "published", "pretrained", "random"
 
 
@@ -123,6 +124,8 @@ class Detectors:
     def summary(self, way: str) -> str:
         """How the comparisons of the "families" or the "cascades" came out."""
         verdicts = [test.verdict for kind, test in self.tests[way] if kind == self.kind]
+        if len(verdicts) == 1:
+            return f"{verdicts[0]} in the one comparison"
         return f"{phrases.tally(verdicts)} of {phrases.plural(len(verdicts), 'comparison')}" if verdicts else ""
 
     @property
@@ -150,10 +153,10 @@ class Detectors:
         return [self.scores_table(), *([self.comparison_table()] if any(self.tests.values()) else [])]
 
     def figures(self) -> list[Illustration]:
-        """Curves, pictures, sizes and classes, and errors."""
+        """What is found, and where scores come from."""
         if not self.done:
             return []
-        return [self.curve_figure(), self.pictures(), self.size_figure(), self.class_figure(), self.error_figure()]
+        return [self.pictures(), self.details()]
 
     def scores_table(self) -> Table:
         """Every network with its scores, and what was published of it."""
@@ -164,26 +167,23 @@ class Detectors:
         ]
         scores += [name for name in ("PQ",) if any(self.store.peek(run, name) for run in self._runs)]
         sources = [s for s in SOURCES if any(quote(n.model, f"{self.kind}_AP", s) for n in self.groups)]
-        header = ["Network", "Data", "Images", "Params (M)", *map(_heading, scores)]
+        header = ["Network", "Images", "Params (M)", *map(_heading, scores)]
         header += [SOURCES[source] for source in sources]
         rows = [self._row(network, group, scores, sources) for network, group in self.groups.items()]
         spread = "of AP with 95 % bootstrap intervals over images" if self.seeds < 2 else "mean ± deviation over seeds"
-        caption = (
-            f"Scores in percent, {spread}: AP is the mean over overlaps from 0.5 to 0.95, AP50 and AP75 that at one "
-        )
-        caption += "overlap" + (f"; to the right, published {self.kind} AP." if sources else ".")
-        align = "ll" + "r" * (len(header) - 2)
+        data = phrases.listing(list(dict.fromkeys(DATASETS[network.dataset] for network in self.groups)))
+        caption = f"Scores on {data} in percent, {spread}: AP is the mean over overlaps from 0.5 to 0.95, AP50 and "
+        caption += "AP75 that at one" + (f"; to the right, published {self.kind} AP." if sources else ".")
+        align = "l" + "r" * (len(header) - 1)
         return Table(f"{self._slug}", caption, header, align, rows, wide=True)
 
     def _row(self, network: Network, group: Group, scores: list[str], sources: list[str]) -> list[Cell]:
-        data = measured(DATASETS[network.dataset])
         published = [quoted(quote(network.model, f"{self.kind}_AP", source)) for source in sources]
         if not group.done:
-            return [measured(network.label), data, *[group.missing] * (2 + len(scores)), *published]
+            return [measured(network.label), *[group.missing] * (2 + len(scores)), *published]
         images = group.metrics(f"{self.kind}_AP")[0].n or 0
         return [
             measured(network.label),
-            data,
             measured(phrases.count(images)),
             group.cell("parameters", phrases.millions),
             *[self._score(group, name) for name in scores],
@@ -234,66 +234,48 @@ class Detectors:
         return self._found(self.groups[network].done[0])
 
     @property
-    def _shown(self) -> list[Network]:
-        """The best network, and the one that it is compared with for its trunk, or else any other."""
+    def _compared(self) -> list[Network]:
+        """The best network, and those that differ from it by trunk or cascade, or else any others of its data set."""
         best = self.best[0]
-        others = [n for n in self.done if n.dataset == best.dataset and n != best]
-        others.sort(key=lambda n: n.model not in (_baseline(best.model), _family(best.model)))
-        return [best, *others][:2]
-
-    def curve_figure(self) -> Illustration:
-        """Precision over recall of all networks."""
-        curves = {n.label: self._first(n).curve(self.kind) for n in self.done}
-        what = (
-            f"Precision over recall of {_noun(self.kind)} that overlap an object by one half, in the mean over classes"
-        )
-        what += " (first seed)." if self.seeds > 1 else "."
-        drawn = detection_figures.precision_recall(curves)
-        return Illustration(f"{self._slug}-precision", what, "Curves of precision over recall", drawn)
+        related = [best.model, _baseline(best.model), _family(best.model)]
+        related += [_single_stage(model) for model in related]
+        alike = [network for network in self.done if network.dataset == best.dataset]
+        order = {model: rank for rank, model in reversed(list(enumerate(related)))}
+        return sorted(alike, key=lambda n: order.get(n.model, len(related)))[:MOST_COMPARED]
 
     def pictures(self) -> Illustration:
         """What two networks find in the same images."""
-        shown = self._shown
+        shown = self._compared[:2]
         images = load_images(self.store.file(self.groups[shown[0]].done[0], EXAMPLES))[:SHOWN]
         first = self._first(shown[0])
         rows = {"truth": first.true_things(len(images))}
         rows |= {n.label: self._first(n).things(len(images)) for n in shown}
-        what = (
-            f"Images of {DATASETS[shown[0].dataset]} with their objects, and with what two networks find there with a "
-        )
+        what = f"Images of {DATASETS[shown[0].dataset]} with their objects, and what two networks find there with a "
         what += "score of 0.3 or more."
         alt = "Rows of pictures with coloured boxes: truth and detections"
         drawn = detection_figures.side_by_side(images, rows, list(first.names.values()))
         return Illustration(f"{self._slug}-pictures", what, alt, drawn, wide=True)
 
-    def size_figure(self) -> Illustration:
-        """AP by the size of objects."""
-        what = (
-            f"{_title(self.kind)} AP by the size of objects: small ones have fewer than 32², large ones more than 96² "
+    def details(self) -> Illustration:
+        """Where scores come from."""
+        found = {network.label: self._first(network) for network in self._compared}
+        classes = {label: f.class_scores(self.kind) for label, f in found.items()}
+        best = next(iter(classes))
+        classes[best] = sorted(classes[best], key=lambda score: -score[1])
+        noun = {"box": "boxes", "mask": "masks"}[self.kind]
+        what = f"Precision over recall of {noun} that overlap an object by one half, in the mean over classes; AP by "
+        what += "the size of objects (small: fewer than 32² pixels, large: more than 96²); kinds of detections with a "
+        what += "score of 0.3 or more, by their boxes, and objects missed; AP by class, those first that the best "
+        what += "network knows best. Lines on bars are 95 % bootstrap intervals over images"
+        drawn = detection_figures.details(
+            {label: f.curve(self.kind) for label, f in found.items()},
+            {label: f.sizes(self.kind) for label, f in found.items()},
+            classes,
+            {label: f.errors for label, f in found.items()},
         )
-        what += "pixels; 95 % bootstrap intervals over images."
-        return self._bars("sizes", what, [(n, self._first(n).sizes(self.kind)) for n in self.done])
-
-    def class_figure(self) -> Illustration:
-        """AP by class, those first that the best network knows best."""
-        series = [(n, self._first(n).class_scores(self.kind)) for n in self._shown]
-        series[0] = (series[0][0], sorted(series[0][1], key=lambda score: -score[1]))
-        what = f"{_title(self.kind)} AP by class, for the best network and another; those classes first that the best "
-        return self._bars("classes", what + "knows best.", series)
-
-    def error_figure(self) -> Illustration:
-        """The detections by what is wrong with them."""
-        what = (
-            "Detections with a score of 0.3 or more by what is right or wrong with their boxes, and objects that were "
-        )
-        what += "missed, for every hundred objects; 95 % bootstrap intervals over images."
-        return self._bars("errors", what, [(n, self._first(n).errors) for n in self._shown], "of a hundred objects")
-
-    def _bars(
-        self, name: str, what: str, series: list[tuple[Network, Scores]], xlabel: str = "average precision (%)"
-    ) -> Illustration:
-        drawn = plots.bars({network.label: scores for network, scores in series}, xlabel)
-        return Illustration(f"{self._slug}-{name}", what, f"Bars of {name} by network", drawn)
+        what += ", of the first seed." if self.seeds > 1 else "."
+        alt = "Four panels: curves of precision over recall, and bars by size, class and kind of error"
+        return Illustration(f"{self._slug}-details", what, alt, drawn, wide=True)
 
 
 class ObjectDetection(Detectors):
@@ -338,11 +320,3 @@ def _plain(model: str) -> str:
 
 def _heading(name: str) -> str:
     return name.replace("_", " ") if name != "PQ" else "PQ"
-
-
-def _noun(kind: str) -> str:
-    return {"box": "boxes", "mask": "masks"}[kind]
-
-
-def _title(kind: str) -> str:
-    return kind.capitalize()

@@ -27,7 +27,7 @@ DATASETS = {"scenes": "scenes", "ade20k": "ADE20K", "pcontext": "PASCAL Context"
 VIEWS = {"single_scale": "single scale", "multi_scale": "multi-scale"}
 PRETRAINED, RANDOM, PUBLISHED = "pretrained", "random", "published"
 SOURCES = {ENCODING: "authors", REPLICATION: "replication"}
-SHOWN = 4  # examples beside one another
+SHOWN = 3  # examples beside one another
 NO_WEIGHTS = "no weights for Cityscapes were ever released by the authors; loader and evaluator are there"
 
 
@@ -218,7 +218,7 @@ class SemanticSegmentation:
             "Scenes of the test set, each above its classes. Garments are those of Fashion-MNIST's test images; scene "
             "and number decide everything else.",
             "Small pictures of garments on dark grounds, and their classes in colours",
-            segmentation_figures.gallery(examples[:12], names),
+            segmentation_figures.gallery(examples[:6], names),
             wide=True,
         )
 

@@ -63,9 +63,10 @@ class ObjectDetection(Transfer):
     @cached_property
     def result(self) -> dict[str, Any]:
         """The result of evaluating the network on the test set, written into `out` with all rows and some images."""
+        model = self._model
         save_images(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_detector(
-            self._model,
+            model,
             self.test_set,
             self.out,
             self.protocol,

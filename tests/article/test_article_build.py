@@ -75,10 +75,12 @@ def test_the_parts_of_an_article_are_there(built: Built) -> None:
     )
     parts += (
         "7 Semantic segmentation",
-        "8 Efficiency",
-        "9 Discussion",
-        "10 Threats to validity",
-        "11 Reproducibility",
+        "8 Object detection",
+        "9 Instance segmentation",
+        "10 Efficiency",
+        "11 Discussion",
+        "12 Threats to validity",
+        "13 Reproducibility",
         "References",
         "A All experiments",
     )
@@ -101,15 +103,18 @@ def test_the_page_needs_no_other_file(built: Built) -> None:
     loaded = re.findall(
         r'(?:<link[^>]*href|<img[^>]*src|<script[^>]*src)="([^"]{0,30})|url\(["\']?([^)]{0,30})', built.html
     )
-    assert len(loaded) == 4 + 8  # fonts and figures
+    assert len(loaded) == 4 + 12  # fonts and figures
     assert {first or second for first, second in loaded if not (first or second).startswith("data:")} == set()
     assert "<math" in built.html
 
 
 def test_figures_are_vectors(built: Built) -> None:
     figures = sorted(path.name for path in (built.directory / "article").glob("*.svg"))
-    pictures = {"scenes.svg", "segmentations.svg"}  # hold images, which are what they show
+    detection = ("object-detection", "instance-segmentation")
+    # These hold images, which are what they show.
+    pictures = {"scenes.svg", "segmentations.svg", *(f"{study}-pictures.svg" for study in detection)}
     drawn = {"block.svg", "curves.svg", "depth.svg", "seeds.svg", "segmentation-classes.svg", "trade-off.svg"}
+    drawn |= {f"{study}-details.svg" for study in detection}
     assert set(figures) == pictures | drawn
     assert built.html.count("data:image/svg+xml") == len(figures)
     for name in figures:
@@ -125,7 +130,7 @@ def test_references_are_not_broken_over_columns(built: Built) -> None:
 
 def test_the_same_results_give_the_same_bytes(built: Built, tmp_path: Path) -> None:
     date = Procedure(Store(built.directory)).date
-    assert date.isoformat() == "2026-11-22T07:43:00+00:00"
+    assert date.isoformat() == "2026-11-22T07:50:00+00:00"
     parts = tmp_path / "article"
     shutil.copytree(built.directory / "article", parts)
     pandoc.pdf(parts / "article.typ", tmp_path / "again.pdf", date)
@@ -150,9 +155,12 @@ def test_published_and_missing_networks(render: Render, tmp_path: Path) -> None:
     assert row_of(markdown, "1s4x24d").count("n. r.^1^") == 5
     assert "because: ^1^ resnest269-0cc87c48.pth is not in \\~/.cache/resnest\\_core." in markdown
     assert "*81.13*^a^ | *81.03*^b^ | *81.034*^c^ | *80.958*^d^" in row_of(markdown, "ResNeSt-50")
-    assert "Of the 21 experiments of the profile, four could not run." in markdown
+    assert "Of the 27 experiments of the profile, eight could not run." in markdown
     assert "Fashion" not in markdown
-    assert text_of(pandoc.html(markdown, directory / "article", "today")).count("n. r. 1") == 4 + 5 + 2 * 5 + 4 * 7
+    assert (
+        text_of(pandoc.html(markdown, directory / "article", "today")).count("n. r. 1")
+        == 4 + 5 + 2 * 5 + 2 * 5 + 2 * 6 + 8 * 7
+    )
 
 
 def test_a_profile_with_one_study_has_one_study(render: Render, tmp_path: Path) -> None:
