@@ -89,17 +89,25 @@ def save(figure: Figure, path: str | Path) -> None:
 
 @styled
 def curves(history: pd.DataFrame) -> Figure:
-    """Loss and scores by epoch, from a table as training stores it (`curves.csv`)."""
+    """Loss by epoch, and scores or else the parts of the loss, from a table as training stores it (`curves.csv`)."""
     figure, (losses, scores) = plt.subplots(1, 2, figsize=(PAGE, 2.3))
     losses.plot(history.epoch, history.train_loss, marker="o", label="training")
     if "test_loss" in history:
         losses.plot(history.epoch, history.test_loss, LINES[1], marker="s", label="test")
     losses.set(xlabel="epoch", ylabel="loss (nats)")
     losses.legend()
-    for number, name in enumerate([name for name in SCORES if name in history], start=1):
-        scores.plot(history.epoch, history[name], marker=MARKERS[number], color=COLOURS[number], label=SCORES[name])
-    scores.set(xlabel="epoch", ylabel="on test images (%)")
-    scores.legend()
+    shown = {name: label for name, label in SCORES.items() if name in history}
+    parts = {
+        name: name.removeprefix("loss_").replace("_", " ") for name in map(str, history) if name.startswith("loss_")
+    }
+    for number, (name, label) in enumerate((shown or parts).items(), start=1):
+        marker, colour = MARKERS[number % len(MARKERS)], COLOURS[number % len(COLOURS)]
+        scores.plot(history.epoch, history[name], marker=marker, color=colour, label=label)
+    scores.set(xlabel="epoch", ylabel="on test images (%)" if shown else "parts of the loss")
+    if shown:
+        scores.legend()
+    else:
+        figure.legend(*scores.get_legend_handles_labels(), loc="outside right center", fontsize=7)
     return figure
 
 
@@ -247,7 +255,8 @@ def bars(series: Mapping[str, Scores], xlabel: str) -> Figure:
     count = len({name for scores in series.values() for name, *_ in scores})
     figure, axes = plt.subplots(figsize=(COLUMN, 0.1 * min(count, MOST_BARS) * (len(series) + 0.6) + 0.6))
     draw_bars(axes, series, xlabel)
-    axes.legend(loc="lower right")
+    if len(series) > 1:
+        axes.legend(loc="lower right")
     return figure
 
 

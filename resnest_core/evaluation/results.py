@@ -49,5 +49,6 @@ def write_result(out: Path, metrics: dict[str, Metric], parameters: dict[str, An
 
 
 def metrics_table(result: dict[str, Any]) -> pd.DataFrame:
-    """The metrics of a result file as a table: value, low, high, n, unit, a row a metric."""
-    return pd.DataFrame(result["metrics"]).T.infer_objects()
+    """The metrics of a result file as a table to read: value, low, high, n, unit, a row a metric; empty where none."""
+    table = pd.DataFrame(result["metrics"]).T
+    return table.map(lambda entry: "" if pd.isna(entry) else entry if isinstance(entry, str) else f"{entry:,.6g}")

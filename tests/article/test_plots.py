@@ -12,6 +12,7 @@ from PIL import Image
 
 from resnest_core import plots
 from resnest_core.errors import InputError
+from resnest_core.evaluation.results import metric, metrics_table
 
 
 class Squares:
@@ -43,6 +44,32 @@ def lines(figure: Figure) -> list[list[float]]:
 
 def test_curves_show_losses_and_accuracy() -> None:
     assert lines(plots.curves(HISTORY)) == [[2.0, 1.0], [1.9, 0.9], [40.0, 70.0]]
+
+
+def test_curves_of_detectors_show_the_parts_of_the_loss() -> None:
+    history = pd.DataFrame({"epoch": [1, 2], "train_loss": [3.0, 2.0], "loss_mask": [1.0, 0.5], "loss_box": [2.0, 1.5]})
+    figure = plots.curves(history)
+    assert lines(figure) == [[3.0, 2.0], [1.0, 0.5], [2.0, 1.5]]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["mask", "box"]
+
+
+def test_bars_have_their_values_and_limits() -> None:
+    scores = {"a": [("cat", 10.0, 8.0, 13.0), ("dog", 5.0, None, None)], "b": [("dog", 7.0, 7.0, 9.0)]}
+    (axes,) = plots.bars(scores, "AP").axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["cat", "dog"]
+    assert [[bar.get_width() for bar in group] for group in axes.containers if hasattr(group, "patches")] == [
+        [10.0, 5.0],
+        [7.0],
+    ]
+    assert axes.get_legend() is not None
+    assert plots.bars({"a": scores["a"]}, "AP").axes[0].get_legend() is None
+
+
+def test_tables_of_metrics_are_for_reading() -> None:
+    result = {"metrics": {"AP": metric(12.3456789, "%", low=None, high=13.0), "parameters": metric(446116, "1")}}
+    table = metrics_table(result)
+    assert table.loc["AP"].tolist() == ["12.3457", "", "13", "", "%"]
+    assert table.loc["parameters", "value"] == "446,116"
 
 
 def test_mistakes_are_the_worst_first() -> None:
