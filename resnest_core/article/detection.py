@@ -13,17 +13,16 @@ from resnest_core.article.networks import detector_label
 from resnest_core.article.published import DETECTRON, REPLICATION, quote
 from resnest_core.article.results import Experiment, Store
 from resnest_core.article.tables import ABSENT, Cell, Table, measured, quoted
+from resnest_core.article.transfer import PERMUTATION, PRETRAINED, PUBLISHED, RANDOM, TransferStudy
 from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import DRAWS, paired_difference
 from resnest_core.evaluation.examples import EXAMPLES, load_images
 from resnest_core.evaluation.found import Found
 
-PERMUTATION = "permutation test over images"
 DATASETS = {"scenes": "scenes", "coco": "COCO", "coco_panoptic": "COCO", "coco_format": "own images"}
 SOURCES = {DETECTRON: "authors", REPLICATION: "replication"}
 SHOWN = 6  # images beside one another
 MOST_COMPARED = 4  # networks in a figure
-PUBLISHED, PRETRAINED, RANDOM = "published", "pretrained", "random"
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Network:
         return detector_label(self.model) + (", random start" if self.start == RANDOM else "")
 
 
-class Detectors:
+class Detectors(TransferStudy[Network]):
     """What the article says about the networks of one of the two studies."""
 
     study: str
@@ -59,19 +58,6 @@ class Detectors:
     @property
     def kind(self) -> str:
         return self.kinds[0]
-
-    @property
-    def done(self) -> list[Network]:
-        return [network for network, group in self.groups.items() if group.done]
-
-    @property
-    def small(self) -> bool:
-        """Whether networks were trained here, rather than published ones evaluated."""
-        return any(network.start != PUBLISHED for network in self.groups)
-
-    @property
-    def seeds(self) -> int:
-        return max((len(group.done) for group in self.groups.values()), default=0)
 
     @property
     def draws(self) -> int:
@@ -167,7 +153,7 @@ class Detectors:
         ]
         scores += [name for name in ("PQ",) if any(self.store.peek(run, name) for run in self._runs)]
         sources = [s for s in SOURCES if any(quote(n.model, f"{self.kind}_AP", s) for n in self.groups)]
-        header = ["Network", "Images", "Params (M)", *map(_heading, scores)]
+        header = ["Network", "Images", "Params (M)", *[name.replace("_", " ") for name in scores]]
         header += [SOURCES[source] for source in sources]
         rows = [self._row(network, group, scores, sources) for network, group in self.groups.items()]
         spread = "of AP with 95 % bootstrap intervals over images" if self.seeds < 2 else "mean ± deviation over seeds"
@@ -175,7 +161,7 @@ class Detectors:
         caption = f"Scores on {data} in percent, {spread}: AP is the mean over overlaps from 0.5 to 0.95, AP50 and "
         caption += "AP75 that at one" + (f"; to the right, published {self.kind} AP." if sources else ".")
         align = "l" + "r" * (len(header) - 1)
-        return Table(f"{self._slug}", caption, header, align, rows, wide=True)
+        return Table(self._slug, caption, header, align, rows, wide=True)
 
     def _row(self, network: Network, group: Group, scores: list[str], sources: list[str]) -> list[Cell]:
         published = [quoted(quote(network.model, f"{self.kind}_AP", source)) for source in sources]
@@ -316,7 +302,3 @@ def _single_stage(model: str) -> str:
 def _plain(model: str) -> str:
     """A network's label without its trunk."""
     return detector_label(model).split(" on ")[0]
-
-
-def _heading(name: str) -> str:
-    return name.replace("_", " ") if name != "PQ" else "PQ"

@@ -16,16 +16,15 @@ from resnest_core.article.networks import segmenter_label
 from resnest_core.article.published import ENCODING, PAPER, REPLICATION, quote
 from resnest_core.article.results import Experiment, Store
 from resnest_core.article.tables import Cell, Table, measured, not_run, quoted
+from resnest_core.article.transfer import PERMUTATION, PRETRAINED, PUBLISHED, RANDOM, TransferStudy
 from resnest_core.errors import InputError
 from resnest_core.evaluation.examples import EXAMPLES, Example, load_examples
 from resnest_core.evaluation.iou import by_image, class_scores, mean_iou_all
 from resnest_core.statistics import bootstrap, permutation
 
 STUDY = "semantic_segmentation"
-PERMUTATION = "permutation test over images"
 DATASETS = {"scenes": "scenes", "ade20k": "ADE20K", "pcontext": "PASCAL Context", "cityscapes": "Cityscapes"}
 VIEWS = {"single_scale": "single scale", "multi_scale": "multi-scale"}
-PRETRAINED, RANDOM, PUBLISHED = "pretrained", "random", "published"
 SOURCES = {ENCODING: "authors", REPLICATION: "replication"}
 SHOWN = 3  # examples beside one another
 NO_WEIGHTS = "no weights for Cityscapes were ever released by the authors; loader and evaluator are there"
@@ -46,7 +45,7 @@ class Network:
         return segmenter_label(self.model) + ("" if self.start == PUBLISHED else f", {self.start}")
 
 
-class SemanticSegmentation:
+class SemanticSegmentation(TransferStudy[Network]):
     """What the article says about the networks of this study."""
 
     def __init__(self, store: Store) -> None:
@@ -67,19 +66,6 @@ class SemanticSegmentation:
         if weights:
             return self._start(self.store.experiments["/".join(Path(weights).parts[-3:-1])])
         return PRETRAINED if parameters.get("backbone") else RANDOM
-
-    @property
-    def done(self) -> list[Network]:
-        return [network for network, group in self.groups.items() if group.done]
-
-    @property
-    def small(self) -> bool:
-        """Whether networks were fine-tuned here, rather than published ones evaluated."""
-        return any(network.start != PUBLISHED for network in self.groups)
-
-    @property
-    def seeds(self) -> int:
-        return max((len(group.done) for group in self.groups.values()), default=0)
 
     @property
     def best(self) -> tuple[Network, float]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Found:
     detections: pd.DataFrame
     names: dict[int, str]
     metrics: dict[str, Any]
+    _matched: dict[str, Matches] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, out: str | Path) -> "Found":
@@ -40,9 +41,11 @@ class Found:
         return cls(*read_tables(out), names, result["metrics"])
 
     def matches(self, kind: str) -> Matches:
-        """COCO's matching by "box" or "mask"."""
-        name = next(coco for coco, ours in COCO_KINDS.items() if ours == kind)
-        return matches(self.images, self.truths, self.detections, self.names, name)
+        """COCO's matching by "box" or "mask", which takes half a minute on COCO and is done once."""
+        if kind not in self._matched:
+            name = next(coco for coco, ours in COCO_KINDS.items() if ours == kind)
+            self._matched[kind] = matches(self.images, self.truths, self.detections, self.names, name)
+        return self._matched[kind]
 
     def curve(self, kind: str) -> pd.DataFrame:
         """Precision over recall by "box" or "mask" where they overlap by one half."""
