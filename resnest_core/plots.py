@@ -214,13 +214,13 @@ def trade_off(points: Sequence[TradeOff], *, cost: str, speed: str, accuracy: st
                 )
         axes.set(xlabel=label, xscale="log")
         axes.margins(x=0.1)
-        _plain_ticks(axes)
+        plain_ticks(axes)
     left.set_ylabel(accuracy)
     left.legend(loc="lower right")
     return figure
 
 
-def _plain_ticks(axes: Axes) -> None:
+def plain_ticks(axes: Axes) -> None:
     """1, 2, 5, 10 ... as plain numbers on a logarithmic axis."""
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))

@@ -67,23 +67,31 @@ def multiply_adds(model: nn.Module, crop_size: int) -> int:
 
 
 def measure_speed(
-    models: Mapping[str, nn.Module], *, batch_size: int, crop_size: int, rounds: int, device: torch.device | str = "cpu"
+    models: Mapping[str, nn.Module],
+    *,
+    batch_size: int,
+    crop_size: int | Mapping[str, int],
+    rounds: int,
+    device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
     """Seconds of single forward passes: rows of network, batch_size, crop_size, round, seconds.
 
-    Every round takes each network once, to and fro by turns, after a round that is thrown away: whatever else the
-    machine does meets all networks alike, so that ratios within a round hold where seconds do not. Models are
-    switched to evaluation mode and must be on `device`.
+    `crop_size` is one for all, or one for each network. Every round takes each network once, to and fro by turns,
+    after a round that is thrown away: whatever else the machine does meets all networks alike, so that ratios within
+    a round hold where seconds do not. Models are switched to evaluation mode and must be on `device`.
     """
-    if batch_size < 1 or crop_size < 1 or rounds < 1:
-        raise InputError(f"batch size {batch_size}, crop size {crop_size}, {rounds} rounds; each must be 1 or more")
-    images = torch.randn(batch_size, 3, crop_size, crop_size, generator=torch.Generator().manual_seed(0)).to(device)
+    sizes = crop_size if isinstance(crop_size, Mapping) else dict.fromkeys(models, crop_size)
+    if batch_size < 1 or rounds < 1 or not sizes or min(sizes.values()) < 1:
+        given = f"batch size {batch_size}, crop size {crop_size}, {rounds} rounds of {len(models)} networks"
+        raise InputError(f"{given}; each must be 1 or more")
+    generator = torch.Generator().manual_seed(0)
+    images = {s: torch.randn(batch_size, 3, s, s, generator=generator).to(device) for s in sorted({*sizes.values()})}
     names = list(models)
     order = [(turn, name) for turn in range(rounds + 1) for name in (names if turn % 2 else reversed(names))]
     rows = []
     for turn, name in tqdm(order, desc=f"timing, batch {batch_size}", unit="pass"):
-        seconds = _seconds(models[name].eval(), images)
-        rows.append((name, batch_size, crop_size, turn, seconds))
+        seconds = _seconds(models[name].eval(), images[sizes[name]])
+        rows.append((name, batch_size, sizes[name], turn, seconds))
     passes = pd.DataFrame(rows, columns=["network", "batch_size", "crop_size", "round", "seconds"])
     return passes[passes["round"] > 0].reset_index(drop=True)
 

@@ -9,13 +9,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from resnest_core import detection_figures
 from resnest_core.data.fashion_mnist import CLASSES as NAMES
-from resnest_core.detection_figures import Thing, things, things_of
 from resnest_core.errors import InputError
 from resnest_core.evaluation.detection import Protocol
 from resnest_core.evaluation.examples import EXAMPLES, load_images
 from resnest_core.experiments.detection import ObjectDetection, dataset_of
+from resnest_core.figures import detection as detection_figures
+from resnest_core.figures.detection import Thing, things, things_of
 from resnest_core.models import create_model
 from resnest_core.training.detection import Recipe
 

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from resnest_core import record_figures
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
 from resnest_core.evaluation.efficiency import measure_efficiency
 from resnest_core.experiments.classification import Classification
+from resnest_core.figures import records as record_figures
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.training.classification import Recipe
 

@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from resnest_core import segmentation_figures
 from resnest_core.checkpoints import MANIFEST
 from resnest_core.data.transforms import IMAGENET_MEAN, IMAGENET_STD
 from resnest_core.errors import InputError
 from resnest_core.evaluation.examples import EXAMPLES, Example, load_examples
 from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of, view_of
+from resnest_core.figures import segmentation as segmentation_figures
 from resnest_core.models import create_model
 from resnest_core.training.segmentation import Recipe
 

@@ -67,7 +67,8 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(tmp_path: Path, mon
 
 
 def test_a_handful_of_scenes_is_learnt(tmp_path: Path) -> None:
-    recipe = Recipe(epochs=150, batch_size=4, learning_rate=0.1, base_size=64, crop_size=64, smallest=1.0, largest=1.0)
+    sizes = {"base_size": 64, "crop_size": 64, "smallest": 1.0, "largest": 1.0}
+    recipe = Recipe(epochs=80, batch_size=4, learning_rate=0.032, warmup=10, **sizes)
     scenes = open_segmentation("scenes", split="train", limit=4)
     view = Protocol(View(base_size=64, base_side="short", crop_size=0), device="cpu")
     result = train_segmenter(network(), scenes, scenes, tmp_path, recipe, view, facts={})
@@ -81,10 +82,12 @@ def training(recipe: Recipe = RECIPE, n: int = 8) -> _Segmentation:
     return _Segmentation(network(), scenes, scenes, recipe, VIEW, {}, 0)
 
 
-def test_the_rate_falls_by_a_power_and_is_tenfold_for_the_heads() -> None:
-    run = training(replace(RECIPE, epochs=5, learning_rate=0.4))
+def test_the_authors_rate_falls_by_a_power_and_is_tenfold_for_the_heads() -> None:
+    run = training(replace(RECIPE, epochs=5, solver="sgd", learning_rate=0.4, head_rate=10.0, warmup=0))
     assert run.steps == 10
     assert [run.relative_rate(step) for step in (0, 5, 10)] == pytest.approx([1, 0.5**0.9, 0])
+    assert type(run.optimiser) is torch.optim.SGD
+    assert run.optimiser.defaults["momentum"] == 0.9
     trunk, heads = run.optimiser.param_groups
     assert trunk["initial_lr"] == pytest.approx(0.4 * 4 / 16)
     assert heads["initial_lr"] == pytest.approx(10 * 0.4 * 4 / 16)
@@ -92,6 +95,14 @@ def test_the_rate_falls_by_a_power_and_is_tenfold_for_the_heads() -> None:
     assert all(names[id(p)].startswith("backbone.") for p in trunk["params"])
     assert all(names[id(p)].startswith(("head.", "auxiliary.")) for p in heads["params"])
     assert len(trunk["params"]) + len(heads["params"]) == len(names)
+
+
+def test_the_other_solver_rises_and_falls_as_a_cosine_with_one_rate_for_all() -> None:
+    run = training(replace(RECIPE, epochs=5, learning_rate=0.4, weight_decay=0.3, warmup=1))
+    assert type(run.optimiser) is torch.optim.AdamW
+    assert [run.relative_rate(step) for step in (0, 5, 10)] == pytest.approx([0.5, 0.5, 0])
+    assert [group["initial_lr"] for group in run.optimiser.param_groups] == pytest.approx([0.1, 0.1])
+    assert [group["weight_decay"] for group in run.optimiser.param_groups] == [0.3, 0.3]
 
 
 def test_the_loss_leaves_ignored_pixels_out_and_adds_a_fifth_of_the_auxiliary_one() -> None:
@@ -139,7 +150,8 @@ def test_what_lies_beyond_the_image_is_black_and_does_not_count() -> None:
     [
         ({"epochs": -1}, "epochs is -1"),
         ({"batch_size": 1}, "batch_size is 1"),
-        ({"momentum": 1.5}, "momentum is 1.5; valid: 0 to 1"),
+        ({"solver": "adam"}, "unknown solver 'adam'"),
+        ({"warmup": -1}, "warmup is -1"),
         ({"smallest": 3.0}, "smallest scale 3.0 is above the largest"),
         ({"crop_size": 0}, "crop_size is 0"),
     ],

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from resnest_core import detection_figures
 from resnest_core.article import phrases
 from resnest_core.article.comparisons import Comparison, Group, corrected, grouped
 from resnest_core.article.illustrations import Illustration
@@ -18,6 +17,7 @@ from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import DRAWS, paired_difference
 from resnest_core.evaluation.examples import EXAMPLES, load_images
 from resnest_core.evaluation.found import Found
+from resnest_core.figures import detection as detection_figures
 
 DATASETS = {"scenes": "scenes", "coco": "COCO", "coco_panoptic": "COCO", "coco_format": "own images"}
 SOURCES = {DETECTRON: "authors", REPLICATION: "replication"}

@@ -68,6 +68,13 @@ def built_as(model: str) -> Setting | None:
     return setting(model) if network is None else OF_FAMILY[network.family]
 
 
+def classifier_label(model: str) -> str:
+    """A classifier as the text calls it: "ResNeSt-50", or by its setting, "2s1x64d"."""
+    if (found := depth(model) or setting(model)) is None:
+        raise InputError(f"'{model}' is no name of a classifier; valid: as resnest50, resnest50_fast_2s1x64d")
+    return found.label
+
+
 def segmenter_label(model: str) -> str:
     """A segmentation network as the text calls it, by its trunk: "ResNeSt-50", "FCN, ResNeSt-50"."""
     match = re.search(r"(deeplab|fcn)_(resnest|resnetd)(\d+)", model)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from resnest_core import plots, segmentation_figures
+from resnest_core import plots
 from resnest_core.article import findings, phrases
 from resnest_core.article.comparisons import Comparison, Group, corrected, grouped
 from resnest_core.article.illustrations import Illustration
@@ -20,6 +20,7 @@ from resnest_core.article.transfer import PERMUTATION, PRETRAINED, PUBLISHED, RA
 from resnest_core.errors import InputError
 from resnest_core.evaluation.examples import EXAMPLES, Example, load_examples
 from resnest_core.evaluation.iou import by_image, class_scores, mean_iou_all
+from resnest_core.figures import segmentation as segmentation_figures
 from resnest_core.statistics import bootstrap, permutation
 
 STUDY = "semantic_segmentation"

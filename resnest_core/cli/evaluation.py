@@ -91,8 +91,8 @@ def segment(
 ) -> None:
     """Segment one photograph, and write it beside its classes in colours, with a legend."""
     from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
+    from resnest_core.figures.segmentation import demonstration
     from resnest_core.files import output_directory
-    from resnest_core.segmentation_figures import demonstration
 
     _check_picture(out)
     experiment = SemanticSegmentation(
@@ -121,9 +121,9 @@ def detect(
 ) -> None:
     """Find the objects in one photograph, and write it with their boxes and masks in colours, with a legend."""
     from resnest_core.data.base import read_image
-    from resnest_core.detection_figures import demonstration
     from resnest_core.evaluation.detection import Protocol
     from resnest_core.experiments.detection import ObjectDetection, dataset_of
+    from resnest_core.figures.detection import demonstration
     from resnest_core.files import output_directory
 
     _check_picture(out)

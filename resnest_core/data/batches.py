@@ -49,6 +49,13 @@ def evaluation_batches(
     yield from zip(chunks, loader, strict=True)
 
 
+def network_input(dataset: Dataset, preprocessing: Preprocessing) -> Transform:
+    """What turns one image of a data set, changed or not, into a tensor (3, S, S), as `evaluation_batches` does."""
+    if isinstance(dataset, FashionMNIST):
+        return lambda image: to_batch(torch.from_numpy(np.array(image.convert("L")))[None])[0]
+    return preprocessing
+
+
 def training_batches(
     dataset: Dataset,
     preprocessing: Preprocessing,

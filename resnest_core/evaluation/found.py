@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resnest_core.detection_figures import Thing, things_of
 from resnest_core.evaluation.average_precision import precision_recall
 from resnest_core.evaluation.detection_errors import KINDS, LEAST_SCORE, error_kinds
 from resnest_core.evaluation.detection_matches import KINDS as COCO_KINDS
 from resnest_core.evaluation.detection_matches import Matches, matches
 from resnest_core.evaluation.results import RECORDS, RESULT
+from resnest_core.figures.detection import Thing, things_of
 from resnest_core.statistics import bootstrap
 
 SIZES = {"APs": "small", "APm": "medium", "APl": "large"}

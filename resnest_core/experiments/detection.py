@@ -8,13 +8,13 @@ from PIL import Image
 
 from resnest_core import checkpoints
 from resnest_core.data import DetectionDataset, open_detection
-from resnest_core.detection_figures import Thing, things
 from resnest_core.errors import unknown
 from resnest_core.evaluation.detection import Predictor, Protocol, evaluate_detector
 from resnest_core.evaluation.detection_errors import LEAST_SCORE
 from resnest_core.evaluation.examples import EXAMPLES, save_images
 from resnest_core.evaluation.found import Found
 from resnest_core.experiments.base import Network, Transfer
+from resnest_core.figures.detection import Thing, things
 from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.models.rcnn.detector import Detector

@@ -15,10 +15,11 @@ from typing import Any
 
 from resnest_core.errors import InputError, unknown
 from resnest_core.files import write_json
+from resnest_core.study.article_job import PROGRAMS
 from resnest_core.study.fingerprint import PACKAGE, Code, digest, notebook_digest
 from resnest_core.study.layout import Layout
 from resnest_core.study.notebooks import Notebook, code_cells, read_notebook
-from resnest_core.study.profiles import INHERITED, Experiment, Parameters, Profile, experiments, load_profile
+from resnest_core.study.profiles import INHERITED, RUNS, Experiment, Parameters, Profile, experiments, load_profile
 from resnest_core.study.state import read_json, read_state, results, why_stale
 
 VERSIONS = ("torch", "numpy", "pillow")
@@ -200,13 +201,14 @@ def _given(layout: Layout, experiment: Experiment, notebook: Notebook, shared: P
     """The parameters that an experiment hands to its notebook, except `out`; all checked."""
     ours = {name: value for name, value in shared.items() if name in notebook.annotations}
     own = experiment.parameters
-    if taken := own.keys() & {"out", *experiment.inherited}:
+    read = {RUNS: [layout.relative(layout.out(key)) for key in experiment.runs_from]} if experiment.runs_from else {}
+    if taken := own.keys() & {"out", *experiment.inherited, *read}:
         raise InputError(f"experiment '{experiment.key}' sets '{sorted(taken)[0]}', which the runner sets; remove it")
     weights = {
         parameter: layout.relative(layout.out(key) / "weights.safetensors")
         for parameter, key in experiment.inherited.items()
     }
-    given = {**ours, **own, **weights}
+    given = {**ours, **own, **weights, **read}
     notebook.check(given, f"experiment '{experiment.key}'")
     return given
 
@@ -270,12 +272,13 @@ def _job(plan: Plan, step: Step) -> dict[str, Any]:
 
 
 def _article_sources(layout: Layout, code: Code) -> dict[str, Any]:
-    """Digests of the folder report/ and of the code that makes the article."""
+    """Digests of the folder report/ and of the code that makes the article and the site."""
     report = sorted(path for path in (layout.root / "report").rglob("*") if path.is_file())
     shown = [path for path in report if not {".ipynb_checkpoints", "__pycache__"} & set(path.parts)]
     notebooks = [source for path in shown if path.suffix == ".ipynb" for source, _ in code_cells(path)]
     files = {layout.relative(path): digest(path.read_bytes()) for path in shown}
-    return {"report": files, "code": code.digests([f"import {PACKAGE}.article.__main__", *notebooks])}
+    programs = [f"import {PACKAGE}.{name}.__main__" for name in PROGRAMS]
+    return {"report": files, "code": code.digests([*programs, *notebooks])}
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

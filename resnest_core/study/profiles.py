@@ -16,6 +16,7 @@ Parameters = dict[str, Any]
 NAME = r"^[A-Za-z0-9][\w.-]*$"
 # Keys of an entry that name another experiment, and the parameter in which its weights file is handed over.
 INHERITED = {"weights_from": "weights", "backbone_from": "backbone"}
+RUNS = "runs"  # the parameter in which the directories of the experiments in `runs_from` are handed over
 
 
 class Entry(BaseModel):
@@ -28,6 +29,7 @@ class Entry(BaseModel):
     same_as: str | None = None
     weights_from: str | None = None
     backbone_from: str | None = None
+    runs_from: list[str] = []
 
 
 class Study(BaseModel):
@@ -59,6 +61,7 @@ class Experiment:
     same_as: str | None = None
     weights_from: str | None = None
     backbone_from: str | None = None
+    runs_from: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -72,7 +75,7 @@ class Experiment:
 
     @property
     def needs(self) -> list[str]:
-        return list(self.inherited.values())
+        return list(dict.fromkeys([*self.inherited.values(), *self.runs_from]))
 
 
 def load_profile(path: Path) -> Profile:
@@ -118,7 +121,9 @@ def _experiment(study: str, settings: Study, entry: Entry, point: Parameters) ->
     if both := point.keys() & entry.parameters.keys():
         raise InputError(f"{where} has '{sorted(both)[0]}' in its grid and in its parameters; keep one")
     texts = {text: _fill(getattr(entry, text), point, where) for text in ("name", "same_as", *INHERITED)}
-    return Experiment(study=study, parameters={**settings.parameters, **entry.parameters, **point}, **texts)
+    runs = tuple(_fill(key, point, where) for key in entry.runs_from)
+    parameters = {**settings.parameters, **entry.parameters, **point}
+    return Experiment(study=study, parameters=parameters, runs_from=runs, **texts)
 
 
 def _fill(template: str | None, point: Parameters, where: str) -> Any:
@@ -133,10 +138,11 @@ def _check_references(experiment: Experiment, known: dict[str, Experiment]) -> N
     key = experiment.key
     if not re.match(NAME, experiment.name):
         raise InputError(f"experiment '{key}' cannot name a directory; use letters, digits, '_', '-' and '.'")
-    references = {reference: getattr(experiment, reference) for reference in ("same_as", *INHERITED)}
+    references = [(reference, getattr(experiment, reference)) for reference in ("same_as", *INHERITED)]
+    references += [("runs_from", run) for run in experiment.runs_from]
     if experiment.same_as and experiment.needs:
-        raise InputError(f"experiment '{key}' has same_as and needs another's weights; an alias runs nothing, keep one")
-    for kind, target in references.items():
+        raise InputError(f"experiment '{key}' has same_as and needs another's files; an alias runs nothing, keep one")
+    for kind, target in references:
         if target is not None and (target not in known or known[target].same_as or target == key):
             raise InputError(f"experiment '{key}': {kind} '{target}' is no experiment of this profile that runs")
     _check_order(known, [key])

@@ -1,7 +1,7 @@
 """Training of detectors by the authors' recipe (`SOLVER` of their detectron2 configurations), or one for few steps."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,34 +20,13 @@ from resnest_core.errors import InputError, unknown
 from resnest_core.files import output_directory
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.training.loop import Trained, Training, check_ranges, decaying
+from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
 DECAYS = (2 / 3, 8 / 9)  # parts of the training after which the authors' rate is a tenth of what it was
 LEAST_SIDE = 1.0  # pixels; a smaller object cannot be learned from
 Example = tuple[Tensor, dict[str, Tensor]]
-Groups = list[dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Solver:
-    """An optimiser of groups of parameters, and its rate after a part of the training, as a part of the highest."""
-
-    optimiser: Callable[[Groups, float], torch.optim.Optimizer]
-    decayed: Callable[[float], float]
-
-
-SOLVERS = {
-    # The authors'.
-    "sgd": Solver(
-        lambda groups, rate: torch.optim.SGD(groups, lr=rate, momentum=0.9),
-        lambda part: 0.1 ** sum(part >= decay for decay in DECAYS),
-    ),
-    # Learns more in few steps.
-    "adamw": Solver(
-        lambda groups, rate: torch.optim.AdamW(groups, lr=rate, fused=True),
-        lambda part: 0.5 * (1 + math.cos(math.pi * part)),
-    ),
-}
+SOLVERS = {"sgd": Solver(momentum, lambda part: 0.1 ** sum(part >= decay for decay in DECAYS)), "adamw": ADAMW}
 
 
 @dataclass(frozen=True)
@@ -159,7 +138,7 @@ class _Detection(Training):
 
     def relative_rate(self, step: int) -> float:
         """Rising at first, then decayed as the solver has it."""
-        return SOLVERS[self.recipe.solver].decayed(step / self.steps) * min((step + 1) / (self.recipe.warmup + 1), 1.0)
+        return SOLVERS[self.recipe.solver].relative_rate(step / self.steps, step, self.recipe.warmup)
 
 
 class _Examples(torch.utils.data.Dataset[Example]):

@@ -80,6 +80,13 @@ def test_another_version_of_torch_reruns_all(finished: Tree, monkeypatch: pytest
     assert finished.reasons()["base/a"] == f"versions changed: torch {known('torch')} -> 99"
 
 
+@pytest.mark.parametrize("name", ["article.html", "article.pdf", "index.html"])
+def test_a_lost_page_is_made_again(finished: Tree, name: str) -> None:
+    (finished.layout.build / name).unlink()
+    assert finished.reasons() == {}
+    assert finished.plan().article_reason == "new"
+
+
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -108,7 +115,9 @@ def test_a_result_that_was_renewed_reruns_what_used_it(finished: Tree) -> None:
     assert finished.reasons() == {"sizes/of_a": "needs base/a, which has changed"}
 
 
-@pytest.mark.parametrize("path", ["report/article.md", "resnest_core/article/__main__.py"])
+@pytest.mark.parametrize(
+    "path", ["report/article.md", "resnest_core/article/__main__.py", "resnest_core/site/__main__.py"]
+)
 def test_the_article_is_made_again_when_only_it_changed(finished: Tree, path: str) -> None:
     finished.write(path, "changed = 1\n")
     plan = finished.plan()
@@ -198,3 +207,23 @@ def test_data_goes_to_the_notebooks_that_read_it(tree: Tree) -> None:
     tree.set_profile("{name: x}", "dry")
     with pytest.raises(InputError, match="reads data"):
         make_plan(Layout("dry", tree.root), data=tree.root)
+
+
+def test_the_directories_of_other_experiments_are_handed_over(finished: Tree) -> None:
+    finished.replace("profiles/default.yaml", "      - {name: again, same_as: base/c}\n", READER)
+    finished.replace("notebooks/sizes.ipynb", "batch_size: int = 1", "runs: list[str] = []\\nbatch_size: int = 1")
+    plan = finished.plan()
+    step = plan.steps["sizes/reader"]
+    assert step.given["runs"] == ["build/default/base/a", "build/default/base/c"]
+    assert step.experiment.needs == ["base/a", "base/c"]
+    assert plan.without({"base/c": "gone"}).steps["sizes/reader"].missing == "needs base/c, which is missing"
+
+
+def test_what_the_runner_hands_over_is_not_set_by_hand(finished: Tree) -> None:
+    own = READER.replace("reader,", "reader, parameters: {runs: [x]},")
+    finished.replace("profiles/default.yaml", "      - {name: again, same_as: base/c}\n", own)
+    with pytest.raises(InputError, match="sets 'runs', which the runner sets"):
+        finished.plan()
+
+
+READER = "      - {name: reader, runs_from: [base/a, base/c]}\n"

@@ -48,6 +48,14 @@ def test_weights_and_trunks_may_come_from_other_experiments(tmp_path: Path) -> N
     assert found["s/a"].needs == []
 
 
+def test_an_experiment_may_read_others_that_have_run(tmp_path: Path) -> None:
+    entries = "{name: '{m}', grid: {m: [a, b]}}, {name: of_a, runs_from: [s/a, s/b], weights_from: s/a},"
+    entries += "{name: 'x{m}', grid: {m: [a, b]}, runs_from: ['s/{m}']}"
+    found = expand(tmp_path, one_study(entries))
+    assert found["s/of_a"].needs == ["s/a", "s/b"]
+    assert found["s/xb"].runs_from == ("s/b",)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -66,6 +74,9 @@ def test_weights_and_trunks_may_come_from_other_experiments(tmp_path: Path) -> N
         (one_study("{name: a, weights_from: s/b}, {name: b, weights_from: s/a}"), ["s/a <- s/b <- s/a"]),
         (one_study("{name: a, backbone_from: s/b}, {name: b, weights_from: s/a}"), ["s/a <- s/b <- s/a"]),
         (one_study("{name: a, backbone_from: s/c}"), ["s/a", "backbone_from", "s/c"]),
+        (one_study("{name: a, runs_from: [s/c]}"), ["s/a", "runs_from", "s/c"]),
+        (one_study("{name: a, runs_from: [s/b]}, {name: b, runs_from: [s/a]}"), ["s/a <- s/b <- s/a"]),
+        (one_study("{name: a, runs_from: s/c}"), ["runs_from", "list", "s/c"]),
         ("description: [", ["given.yaml", "not YAML"]),
         ("", ["given.yaml", "the file"]),
     ],

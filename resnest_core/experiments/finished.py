@@ -1,0 +1,134 @@
+"""A classifier that has been evaluated: its network, images and records, for those who look closer at it."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+
+from resnest_core.data import Dataset
+from resnest_core.data.batches import Transform, network_input
+from resnest_core.devices import autocast, choose_device, place
+from resnest_core.errors import InputError
+from resnest_core.evaluation.classification import Protocol
+from resnest_core.evaluation.results import RECORDS, RESULT
+from resnest_core.experiments.classification import Classification
+from resnest_core.models.resnet import ResNet
+from resnest_core.training.classification import Recipe
+from resnest_core.training.loop import WEIGHTS
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What an experiment in classification left in its `directory`; a relative one may be seen from the root.
+
+    Raises InputError, naming the file, where there is no result of such an experiment.
+    """
+
+    directory: str
+
+    @property
+    def name(self) -> str:
+        """The name of the experiment, which is that of its directory."""
+        return self.path.name
+
+    @cached_property
+    def path(self) -> Path:
+        return _found(self.directory)
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        try:
+            result = json.loads((self.path / RESULT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"'{self.path / RESULT}' is missing; run that experiment first") from None
+        if "top1" not in result["metrics"]:
+            raise InputError(f"'{self.path / RESULT}' is of no classifier; give the directory of one")
+        return dict(result)
+
+    @cached_property
+    def settings(self) -> Classification:
+        """The experiment, whose network is not trained again."""
+        given = dict(self.result["parameters"])
+        given |= {"protocol": Protocol(**given["protocol"]), "recipe": Recipe(**given["recipe"])}
+        weights = given["weights"] or str(self.path / WEIGHTS)
+        given["weights"] = weights if weights == "published" else str(_found(weights))
+        given["data"] = given["data"] and str(_found(given["data"]))
+        return Classification(**given)
+
+    @property
+    def model_name(self) -> str:
+        return self.settings.model
+
+    @property
+    def test_set(self) -> Dataset:
+        return self.settings.test_set
+
+    @cached_property
+    def records(self) -> pd.DataFrame:
+        """One row per test image, in the order of the test set."""
+        return pd.read_parquet(self.path / RECORDS).sort_values("index", ignore_index=True)
+
+    @cached_property
+    def device(self) -> torch.device:
+        return choose_device(self.settings.protocol.device)
+
+    @cached_property
+    def network(self) -> ResNet:
+        """The network with its weights on its device, in evaluation mode."""
+        model = place(self.settings.network.model, self.device).eval()
+        assert isinstance(model, ResNet)
+        return model
+
+    @cached_property
+    def input(self) -> Transform:
+        """From one image to what the network is given, a tensor (3, S, S)."""
+        return network_input(self.test_set, self.settings.rule)
+
+    def logits(self, images: Iterable[Image.Image], transform: Transform | None = None) -> Tensor:
+        """The logits (N, classes), float32 on the CPU, of N images; `transform` in place of the experiment's own."""
+        inputs = map(transform or self.input, images)
+        return torch.cat([self._forward(batch) for batch in _batches(inputs, self.settings.protocol.batch_size)])
+
+    @torch.inference_mode()
+    def _forward(self, images: Tensor) -> Tensor:
+        with autocast(self.device, self.settings.protocol.precision):
+            return self.network(images.to(self.device)).float().cpu()
+
+
+def open_runs(directories: Iterable[str]) -> list[Finished]:
+    """The experiments in these directories, one or more, of different names, all on the same images in that order."""
+    runs = [Finished(str(directory)) for directory in directories]
+    if not runs:
+        raise InputError("no run is given; name the directory of one or more, such as build/default/base_results/NAME")
+    first = runs[0].result["provenance"]["data_digest"]
+    for run in runs[1:]:
+        if run.result["provenance"]["data_digest"] != first:
+            raise InputError(f"'{run.directory}' and '{runs[0].directory}' were not evaluated on the same images")
+    if len({run.name for run in runs}) < len(runs):
+        raise InputError(f"runs {', '.join(run.directory for run in runs)}; each must have a name of its own")
+    return runs
+
+
+def described(runs: Sequence[Finished], **own: Any) -> dict[str, Any]:
+    """The parameters that the result of an analysis stores: the runs, the network of each, and its `own`."""
+    return {"runs": [run.directory for run in runs], "models": {run.name: run.model_name for run in runs}, **own}
+
+
+def _found(path: str) -> Path:
+    """A path as it is, or seen from the root of the repository, where the study's notebooks run."""
+    return Path(path) if Path(path).exists() or Path(path).is_absolute() else ROOT / path
+
+
+def _batches(inputs: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    while chunk := list(islice(inputs, size)):
+        yield torch.stack(chunk)
