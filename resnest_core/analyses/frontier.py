@@ -40,7 +40,7 @@ def measure_frontier(
     for name, frame in ((RECORDS, table), ("passes.parquet", passes)):
         with replacing(directory / name) as temporary:
             frame.to_parquet(temporary, index=False)
-    metrics = {f"{row['run']}.{name}": m for row in table.to_dict("records") for name, m in _metrics(row).items()}
+    metrics = {f"{row['run']}.{name}": m for _, row in table.iterrows() for name, m in _metrics(row).items()}
     parameters = described(finished, batch_size=batch_size, rounds=rounds)
     provenance = watch.provenance(device=str(where), data_digest=finished[0].result["provenance"]["data_digest"])
     return write_result(directory, metrics, parameters, provenance)
@@ -93,7 +93,7 @@ def _row(run: Finished, passes: pd.DataFrame, batch_size: int, device: torch.dev
     }
 
 
-def _metrics(row: dict[str, Any]) -> dict[str, Metric]:
+def _metrics(row: "pd.Series[Any]") -> dict[str, Metric]:
     speed = {"low": 1 / row["slowest"], "high": 1 / row["fastest"]}
     return {
         "top1": metric(row["top1"], "%", low=row["low"], high=row["high"], n=row["n"]),

@@ -155,15 +155,25 @@ def _precision(matches: Matches, weights: Weights, area: int = 0, thresholds: sl
     )
     threshold, at = np.divmod(np.flatnonzero(right), len(detections))  # a third of the time of np.nonzero
     category = matches.category[at]
+    hits = _running(detections[at], threshold * kinds + category)
     start = np.searchsorted(matches.category, np.arange(kinds))[category]
-    sums = [_sums(flags * detections) for flags in (right, counted)]
-    hits, seen = (total[threshold, at + 1] - total[threshold, start] for total in sums)
+    # Without crowds and sizes every detection counts at every threshold: one row of sums is that of all.
+    total = _sums(detections[None] if counted.all() else counted * detections)
+    row = threshold if len(total) > 1 else 0
+    seen = total[row, at + 1] - total[row, start]
     reached = np.searchsorted(RECALLS, hits / np.maximum(truths, 1)[category], side="right") - 1
     best = np.zeros((len(right), kinds, len(RECALLS)))
     cells = np.ravel_multi_index((threshold, category, reached), best.shape)
     np.maximum.at(best.reshape(-1), cells, hits / (seen + np.spacing(1)))
     best[:, truths == 0] = np.nan
     return np.maximum.accumulate(best[..., ::-1], axis=-1)[..., ::-1]
+
+
+def _running(values: NDArray[np.int64], group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Running sums of values (n,) within each of the groups (n,), which stand one after the other."""
+    sums = values.cumsum()
+    first = np.searchsorted(group, group)
+    return sums - (sums - values)[first]
 
 
 def _sums(values: NDArray[np.int64]) -> NDArray[np.int64]:

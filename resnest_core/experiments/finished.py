@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from resnest_core import checkpoints
 from resnest_core.data import Dataset
 from resnest_core.data.batches import Transform, network_input
 from resnest_core.devices import autocast, choose_device, place
@@ -20,6 +21,7 @@ from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
 from resnest_core.evaluation.results import RECORDS, RESULT
 from resnest_core.experiments.classification import Classification
+from resnest_core.models import create_model
 from resnest_core.models.resnet import ResNet
 from resnest_core.training.classification import Recipe
 from resnest_core.training.loop import WEIGHTS
@@ -31,10 +33,12 @@ ROOT = Path(__file__).resolve().parents[2]
 class Finished:
     """What an experiment in classification left in its `directory`; a relative one may be seen from the root.
 
+    `beside` is another one on the same images, which need not be opened again.
     Raises InputError, naming the file, where there is no result of such an experiment.
     """
 
     directory: str
+    beside: "Finished | None" = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -71,7 +75,7 @@ class Finished:
 
     @property
     def test_set(self) -> Dataset:
-        return self.settings.test_set
+        return self.beside.test_set if self.beside else self.settings.test_set
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -85,7 +89,9 @@ class Finished:
     @cached_property
     def network(self) -> ResNet:
         """The network with its weights on its device, in evaluation mode."""
-        model = place(self.settings.network.model, self.device).eval()
+        weights = checkpoints.resolve(self.settings.weights, self.model_name)
+        model = create_model(self.model_name, num_classes=len(self.test_set.classes), weights=weights)
+        model = place(model, self.device).eval()
         assert isinstance(model, ResNet)
         return model
 
@@ -107,7 +113,8 @@ class Finished:
 
 def open_runs(directories: Iterable[str]) -> list[Finished]:
     """The experiments in these directories, one or more, of different names, all on the same images in that order."""
-    runs = [Finished(str(directory)) for directory in directories]
+    given = [Finished(str(directory)) for directory in directories]
+    runs = [*given[:1], *(Finished(run.directory, beside=given[0]) for run in given[1:])]
     if not runs:
         raise InputError("no run is given; name the directory of one or more, such as build/default/base_results/NAME")
     first = runs[0].result["provenance"]["data_digest"]

@@ -5,6 +5,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.plots import COLOURS, MARKERS, PAGE, plain_ticks, styled
@@ -15,6 +17,8 @@ AXES = {
     "seconds": ("time of an image (ms)", 1e3),
     "memory": ("memory of a batch (MiB)", 2.0**-20),
 }
+
+WIDE = 4  # the ratio of costs from which a logarithmic axis shows more
 
 
 @styled
@@ -29,12 +33,17 @@ def frontier(table: pd.DataFrame) -> Figure:
     for axes, (cost, (label, scale)) in zip(panels, AXES.items(), strict=True):
         for number, radix in enumerate(names):
             _points(axes, table[radices == radix], cost, scale, number)
-        _staircase(axes, table[cost].to_numpy(np.float64) * scale, table["top1"].to_numpy(np.float64))
-        axes.set(xlabel=label, xscale="log")
-        plain_ticks(axes)
+        costs = table[cost].to_numpy(np.float64) * scale
+        _staircase(axes, costs, table["top1"].to_numpy(np.float64))
+        axes.set(xlabel=label)
+        if costs.max() > WIDE * costs.min():
+            axes.set_xscale("log")
+            plain_ticks(axes)
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
     panels[0].set_ylabel("top-1 accuracy (%)")
     handles = [
-        plt.Line2D([], [], color=COLOURS[i], marker=MARKERS[i], linestyle="", label=name)
+        Line2D([], [], color=COLOURS[i], marker=MARKERS[i], linestyle="", label=name)
         for i, name in enumerate(names.values())
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(names))
