@@ -144,6 +144,11 @@ local function cite(c)
   return out
 end
 
+-- A cell of a table links to a page beside the article, which who has only the PDF has not.
+local function link(l)
+  if typst and not l.target:match '^#' and not l.target:match '^%a+:' then return l.content end
+end
+
 -- The division #abstract becomes metadata, for the templates to place.
 local function lift_abstract(doc)
   return doc:walk {Div = function(div)
@@ -157,7 +162,7 @@ function Pandoc(doc)
   preview = doc.meta.preview ~= nil
   for _, entry in ipairs(pandoc.utils.references(doc)) do bibliography[entry.id] = true end
   doc = doc:walk {traverse = 'topdown', Header = header, Figure = figure, Div = table_box, Para = equation}
-  doc = doc:walk {Cite = cite}
+  doc = doc:walk {Cite = cite, Link = link}
   if preview then return doc end
   local unseen = pandoc.List {}
   for id in pairs(numbers) do

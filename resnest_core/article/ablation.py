@@ -14,7 +14,7 @@ from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import Setting, ablation_name, built_as
 from resnest_core.article.published import AUTHORS, PAPER, TIMM, Quote, quote
 from resnest_core.article.results import Experiment, Store
-from resnest_core.article.tables import ABSENT, Cell, Table, measured, not_run, quoted
+from resnest_core.article.tables import ABSENT, Cell, Table, not_run, quoted
 from resnest_core.errors import InputError
 
 STUDY = "ablation"
@@ -73,6 +73,10 @@ class Ablation:
         pair = (self.reference.label, self.groups[self.reference])
         found = corrected(compare((s.label, self.groups[s]), pair) for s in others)
         return {s: test for s, test in zip(others, found, strict=True) if test is not None}
+
+    def compare(self, first: Setting, second: Setting, metric: str) -> Comparison | None:
+        """Top-1 accuracy of two settings, without correction for other comparisons."""
+        return compare(*[(s.label, self.groups[s]) for s in (first, second)])
 
     @property
     def verdicts(self) -> list[str]:
@@ -156,8 +160,8 @@ class Ablation:
     def _row(self, s: Setting, scale: Callable[[float], str], sources: list[str]) -> list[Cell]:
         group = self.groups[s]
         return [
-            measured(s.label),
-            measured(str(len(group.done))),
+            group.measured(s.label),
+            group.measured(str(len(group.done))),
             group.cell("parameters", phrases.millions),
             group.cell("multiply_adds", scale),
             group.cell("top1"),
@@ -169,11 +173,10 @@ class Ablation:
         if not group.done:
             return [group.missing] * 2
         if s == self.reference:
-            return [measured("reference"), ABSENT]
+            return [group.measured("reference"), ABSENT]
         if s not in self.tests:
             return [not_run(f"{REFERENCE.label} has no run to compare with")] * 2
-        test = self.tests[s]
-        return [measured(phrases.with_interval(test.difference, test.low, test.high)), measured(phrases.p_cell(test.p))]
+        return self.tests[s].outcome
 
     def seeds_figure(self) -> Illustration:
         rows = [(s.label, self.groups[s].values("top1")) for s in self.done]

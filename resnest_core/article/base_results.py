@@ -11,7 +11,7 @@ from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import FAMILIES, Depth, depth, published_name
 from resnest_core.article.published import AUTHORS, PAPER, REPLICATION, TIMM, quote
 from resnest_core.article.results import Experiment, Store
-from resnest_core.article.tables import ABSENT, Cell, Table, measured, quoted
+from resnest_core.article.tables import ABSENT, Cell, Table, quoted
 from resnest_core.errors import InputError
 
 STUDY = "base_results"
@@ -82,6 +82,10 @@ class BaseResults:
         tests = corrected(compare(*[(n.label, self.groups[n]) for n in pair]) for pair in pairs)
         return {pair: test for pair, test in zip(pairs, tests, strict=True) if test is not None}
 
+    def compare(self, first: Depth, second: Depth, metric: str) -> Comparison | None:
+        """Top-1 accuracy of two networks, without correction for other comparisons."""
+        return compare(*[(n.label, self.groups[n]) for n in (first, second)])
+
     @property
     def families(self) -> list[tuple[int, Comparison]]:
         """The tests of ResNeSt against ResNet-D, with their number of layers."""
@@ -136,7 +140,7 @@ class BaseResults:
     def _row(self, network: Depth, scale: Callable[[float], str], sources: list[str]) -> list[Cell]:
         group = self.groups[network]
         row = [
-            measured(network.label),
+            group.measured(network.label),
             group.cell("parameters", phrases.millions),
             group.cell("multiply_adds", scale),
             group.interval_cell("top1"),
@@ -149,12 +153,10 @@ class BaseResults:
         """Every comparison of this study."""
         rows = [
             [
-                measured(test.first),
-                measured(test.second),
-                ABSENT if test.only_first is None else measured(phrases.count(test.only_first)),
-                ABSENT if test.only_second is None else measured(phrases.count(test.only_second)),
-                measured(phrases.with_interval(test.difference, test.low, test.high)),
-                measured(phrases.p_cell(test.p)),
+                *test.names,
+                ABSENT if test.only_first is None else test.measured(phrases.count(test.only_first)),
+                ABSENT if test.only_second is None else test.measured(phrases.count(test.only_second)),
+                *test.outcome,
             ]
             for test in self._tests.values()
         ]

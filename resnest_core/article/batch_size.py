@@ -12,7 +12,7 @@ from resnest_core.article import findings, phrases
 from resnest_core.article.comparisons import Comparison, Group, compare, corrected, grouped
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.results import Experiment, Store
-from resnest_core.article.tables import ABSENT, Cell, Table, measured
+from resnest_core.article.tables import ABSENT, Cell, Table
 from resnest_core.errors import InputError
 
 STUDY = "batch_size"
@@ -144,7 +144,7 @@ class BatchSize:
             "rrrrrrr",
             [
                 [
-                    measured(phrases.count(batch)),
+                    group.measured(phrases.count(batch)),
                     group.cell("top1"),
                     *self._changes(batch, group),
                     group.cell("images_per_second", phrases.significant),
@@ -159,11 +159,11 @@ class BatchSize:
         if not group.done:
             return [group.missing] * 3
         if batch not in self.flips:
-            return [measured("ref."), ABSENT, ABSENT]
+            return [group.measured("ref."), ABSENT, ABSENT]
         flips = self.flips[batch]
-        logits = ABSENT if flips.logits is None else measured(phrases.significant(flips.logits, 2))
-        test = self.evaluated_tests.get(batch)
-        return [measured(phrases.count(flips.changed)), logits, measured(phrases.p_cell(test.p)) if test else ABSENT]
+        logits = ABSENT if flips.logits is None else group.measured(phrases.significant(flips.logits, 2))
+        p = group.measured(phrases.p_cell(test.p)) if (test := self.evaluated_tests.get(batch)) else ABSENT
+        return [group.measured(phrases.count(flips.changed)), logits, p]
 
     def training_table(self) -> Table:
         reference = self.reference(TRAINED)
@@ -175,7 +175,7 @@ class BatchSize:
             "rrrrrr",
             [
                 [
-                    measured(phrases.count(batch)),
+                    group.measured(phrases.count(batch)),
                     self._peak_rate(group),
                     group.cell("top1"),
                     *self._tested(batch, group),
@@ -189,15 +189,14 @@ class BatchSize:
     def _peak_rate(self, group: Group) -> Cell:
         """The highest learning rate: as given for batches of 256, in proportion."""
         parameters = self.store.parameters(group.runs[0])
-        return measured(f"{parameters['learning_rate'] * parameters['train_batch_size'] / 256:g}")
+        return group.measured(f"{parameters['learning_rate'] * parameters['train_batch_size'] / 256:g}")
 
     def _tested(self, batch: int, group: Group) -> list[Cell]:
         if not group.done:
             return [group.missing] * 2
         if batch not in self.trained_tests:
-            return [measured("reference"), ABSENT]
-        test = self.trained_tests[batch]
-        return [measured(phrases.with_interval(test.difference, test.low, test.high)), measured(phrases.p_cell(test.p))]
+            return [group.measured("reference"), ABSENT]
+        return self.trained_tests[batch].outcome
 
 
 def _role(run: Experiment) -> str:

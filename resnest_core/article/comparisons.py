@@ -47,6 +47,10 @@ class Group:
         values = self.values(name)
         return self.summary(name).mean, min(values), max(values)
 
+    def measured(self, text: str) -> Cell:
+        """A table's cell that links to the first of the runs."""
+        return measured(text, (self.done or self.runs)[0].key)
+
     @property
     def missing(self) -> Cell:
         """The cell of a network that has not run."""
@@ -57,7 +61,7 @@ class Group:
         if not self.done:
             return self.missing
         summary = self.summary(name)
-        return measured(show(summary.mean) + (f" ± {show(summary.deviation)}" if summary.deviation else ""))
+        return self.measured(show(summary.mean) + (f" ± {show(summary.deviation)}" if summary.deviation else ""))
 
     def interval_cell(self, name: str) -> Cell:
         """An accuracy with its interval, of a network that was run once; over seeds as `cell`."""
@@ -65,7 +69,7 @@ class Group:
             return self.cell(name)
         metric = self.metrics(name)[0]
         limits = phrases.interval(metric.low, metric.high)
-        return measured(phrases.number(metric.value) + (f" ({limits})" if limits else ""))
+        return self.measured(phrases.number(metric.value) + (f" ({limits})" if limits else ""))
 
 
 def grouped(store: Store, runs: Iterable[Experiment], key: Callable[[Experiment], Key]) -> dict[Key, Group]:
@@ -84,7 +88,10 @@ def multiply_adds(groups: Iterable[Group]) -> tuple[str, Callable[[float], str]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """Accuracy of `first` less that of `second`; `p` is corrected within the table that `corrected` was given."""
+    """Accuracy of `first` less that of `second`; `p` is corrected within the table that `corrected` was given.
+
+    `runs` are the keys of the two experiments, or the first two if there were more.
+    """
 
     first: str
     second: str
@@ -95,6 +102,7 @@ class Comparison:
     p: float | None
     only_first: int | None = None
     only_second: int | None = None
+    runs: tuple[str | None, str | None] = (None, None)
 
     @property
     def verdict(self) -> str:
@@ -103,6 +111,21 @@ class Comparison:
     @property
     def p_value(self) -> str:
         return "no test" if self.p is None else phrases.p_value(self.p)
+
+    def measured(self, text: str) -> Cell:
+        """A table's cell that links to the first of the two runs."""
+        return measured(text, self.runs[0])
+
+    @property
+    def names(self) -> list[Cell]:
+        """Cells: which networks were compared."""
+        return [measured(self.first, self.runs[0]), measured(self.second, self.runs[1])]
+
+    @property
+    def outcome(self) -> list[Cell]:
+        """Cells: the difference with its interval, and p."""
+        difference = phrases.with_interval(self.difference, self.low, self.high)
+        return [self.measured(difference), self.measured(phrases.p_cell(self.p))]
 
     @property
     def sentence(self) -> str:
@@ -121,7 +144,8 @@ def compare(first: tuple[str, Group], second: tuple[str, Group]) -> Comparison |
         return _by_image(a.store, name_a, a.seeds[seeds[0]], name_b, b.seeds[seeds[0]])
     values = [[a.store.metric(group.seeds[seed], "top1").value for seed in seeds] for group in (a, b)]
     test = paired_seeds(*values)
-    return Comparison(name_a, name_b, SEEDS, test.difference, test.low, test.high, test.p)
+    runs = (a.seeds[seeds[0]].key, b.seeds[seeds[0]].key)
+    return Comparison(name_a, name_b, SEEDS, test.difference, test.low, test.high, test.p, runs=runs)
 
 
 def corrected(comparisons: Iterable[Comparison | None]) -> list[Comparison | None]:
@@ -150,4 +174,4 @@ def _by_image(store: Store, name_a: str, a: Experiment, name_b: str, b: Experime
         raise InputError(f"'{a.key}' and '{b.key}' were not evaluated on the same images; they cannot be compared")
     test = mcnemar(left.correct.to_numpy(), right.correct.to_numpy())
     numbers = (test.difference, test.low, test.high, test.p, test.only_a, test.only_b)
-    return Comparison(name_a, name_b, MCNEMAR, *numbers)
+    return Comparison(name_a, name_b, MCNEMAR, *numbers, runs=(a.key, b.key))

@@ -11,7 +11,7 @@ from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import detector_label
 from resnest_core.article.published import DETECTRON, REPLICATION, quote
 from resnest_core.article.results import Experiment, Store
-from resnest_core.article.tables import ABSENT, Cell, Table, measured, quoted
+from resnest_core.article.tables import ABSENT, Cell, Table, quoted
 from resnest_core.article.transfer import PERMUTATION, PRETRAINED, PUBLISHED, RANDOM, TransferStudy
 from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import DRAWS, paired_difference
@@ -21,7 +21,7 @@ from resnest_core.figures import detection as detection_figures
 
 DATASETS = {"scenes": "scenes", "coco": "COCO", "coco_panoptic": "COCO", "coco_format": "own images"}
 SOURCES = {DETECTRON: "authors", REPLICATION: "replication"}
-SHOWN = 6  # images beside one another
+SHOWN = 8  # images beside one another
 MOST_COMPARED = 4  # networks in a figure
 
 
@@ -48,6 +48,7 @@ class Detectors(TransferStudy[Network]):
     def __init__(self, store: Store) -> None:
         self.store = store
         self.groups: dict[Network, Group] = grouped(store, store.study(self.study), self._network)
+        self._comparisons: dict[tuple[Network, Network, str], Comparison | None] = {}
 
     def _network(self, run: Experiment) -> Network:
         parameters = self.store.parameters(run)
@@ -85,9 +86,15 @@ class Detectors(TransferStudy[Network]):
             for network in self.done
             if other(network) != network and other(network) in self.done
         ]
-        tests = corrected(self._compare(kind, first, second) for _, kind, first, second in pairs)
+        tests = corrected(self.compare(first, second, f"{kind}_AP") for _, kind, first, second in pairs)
         named = [(way, kind, test) for (way, kind, *_), test in zip(pairs, tests, strict=True) if test]
         return {way: [(kind, test) for w, kind, test in named if w == way] for way in ways}
+
+    def compare(self, first: Network, second: Network, metric: str) -> Comparison | None:
+        """box_AP or mask_AP of two networks, without correction for other comparisons; computed once."""
+        if (first, second, metric) not in self._comparisons:
+            self._comparisons[first, second, metric] = self._compare(metric.removesuffix("_AP"), first, second)
+        return self._comparisons[first, second, metric]
 
     def _compare(self, kind: str, first: Network, second: Network) -> Comparison | None:
         """AP of two networks on the same images, in the mean over their common seeds."""
@@ -100,7 +107,9 @@ class Detectors(TransferStudy[Network]):
             found = paired_difference(left, right)
         except InputError as error:
             raise InputError(f"{first.model} and {second.model}: {error}") from None
-        return Comparison(first.label, second.label, PERMUTATION, found.value, found.low, found.high, found.p)
+        numbers = (found.value, found.low, found.high, found.p)
+        runs = (a[common[0]].key, b[common[0]].key)
+        return Comparison(first.label, second.label, PERMUTATION, *numbers, runs=runs)
 
     @property
     def conclusions(self) -> list[str]:
@@ -166,11 +175,11 @@ class Detectors(TransferStudy[Network]):
     def _row(self, network: Network, group: Group, scores: list[str], sources: list[str]) -> list[Cell]:
         published = [quoted(quote(network.model, f"{self.kind}_AP", source)) for source in sources]
         if not group.done:
-            return [measured(network.label), *[group.missing] * (2 + len(scores)), *published]
+            return [group.measured(network.label), *[group.missing] * (2 + len(scores)), *published]
         images = group.metrics(f"{self.kind}_AP")[0].n or 0
         return [
-            measured(network.label),
-            measured(phrases.count(images)),
+            group.measured(network.label),
+            group.measured(phrases.count(images)),
             group.cell("parameters", phrases.millions),
             *[self._score(group, name) for name in scores],
             *published,
@@ -184,15 +193,7 @@ class Detectors(TransferStudy[Network]):
 
     def comparison_table(self) -> Table:
         rows = [
-            [
-                measured(test.first),
-                measured(test.second),
-                measured(kind),
-                measured(phrases.with_interval(test.difference, test.low, test.high)),
-                measured(phrases.p_cell(test.p)),
-            ]
-            for tests in self.tests.values()
-            for kind, test in tests
+            [*test.names, test.measured(kind), *test.outcome] for tests in self.tests.values() for kind, test in tests
         ]
         over = f", in the mean over {phrases.plural(self.seeds, 'seed')}," if self.seeds > 1 else ""
         caption = f"The first network against the second on the same images: difference of AP in points{over} with its "

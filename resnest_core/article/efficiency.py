@@ -1,18 +1,23 @@
 """The study of efficiency: what the full-size networks cost, counted and measured, beside the published figures."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from operator import itemgetter
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
 from resnest_core import plots
-from resnest_core.article import findings, phrases
+from resnest_core.article import findings, phrases, tables
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import depth, published_name, setting
 from resnest_core.article.phrases import plural, words
 from resnest_core.article.published import AUTHORS, PAPER, Quote, quote
 from resnest_core.article.results import Experiment, Metric, Store
-from resnest_core.article.tables import Cell, Table, measured, quoted
+from resnest_core.article.tables import Cell, Table, quoted
+from resnest_core.errors import InputError
 
 STUDY = "efficiency"
 REFERENCE, BASELINE = "resnest50", "resnetd50"
@@ -64,6 +69,15 @@ class Efficiency:
     def relative(self, network: str, name: str, reference: str | None = None) -> float:
         """A cost as a multiple of that of the reference; of one run both, so that the machine cancels out."""
         return self.value(network, name) / self.value(reference or self.reference, name)
+
+    def ratios(self, first: str, second: str) -> NDArray[np.float64]:
+        """Speed of one network as a multiple of another's in batches, round by round of one measurement."""
+        if self.sources[first] != self.sources[second]:
+            raise InputError(f"'{first}' and '{second}' were not measured in the same rounds; measure them together")
+        passes = pd.read_parquet(self.store.file(self.sources[first], "records.parquet"))
+        largest = passes[passes["batch_size"] == passes["batch_size"].max()]
+        seconds = largest.pivot(index="round", columns="network", values="seconds")
+        return (seconds[second] / seconds[first]).to_numpy(np.float64)
 
     @property
     def settings(self) -> dict[str, object]:
@@ -192,6 +206,7 @@ class Efficiency:
         )
 
     def _row(self, network: str) -> list[Cell]:
+        measured = partial(tables.measured, experiment=self.sources[network].key)
         return [
             measured(network.replace("resnest50_fast_", "fast ")),
             measured(phrases.count(self.value(network, "crop_size"))),

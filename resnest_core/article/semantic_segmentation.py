@@ -27,7 +27,7 @@ STUDY = "semantic_segmentation"
 DATASETS = {"scenes": "scenes", "ade20k": "ADE20K", "pcontext": "PASCAL Context", "cityscapes": "Cityscapes"}
 VIEWS = {"single_scale": "single scale", "multi_scale": "multi-scale"}
 SOURCES = {ENCODING: "authors", REPLICATION: "replication"}
-SHOWN = 3  # examples beside one another
+SHOWN = 2  # examples, one above the other
 NO_WEIGHTS = "no weights for Cityscapes were ever released by the authors; loader and evaluator are there"
 
 
@@ -52,6 +52,7 @@ class SemanticSegmentation(TransferStudy[Network]):
     def __init__(self, store: Store) -> None:
         self.store = store
         self.groups: dict[Network, Group] = grouped(store, store.study(STUDY), self._network)
+        self._comparisons: dict[tuple[Network, Network], Comparison | None] = {}
 
     def _network(self, run: Experiment) -> Network:
         parameters = self.store.parameters(run)
@@ -91,13 +92,20 @@ class SemanticSegmentation(TransferStudy[Network]):
             for network in self.done
             if other(network) != network and other(network) in self.done
         ]
-        tests = corrected(self._compare(first, second) for _, first, second in pairs)
+        tests = corrected(self.compare(first, second) for _, first, second in pairs)
         return {kind: [t for (k, *_), t in zip(pairs, tests, strict=True) if k == kind and t] for kind in kinds}
+
+    def compare(self, first: Network, second: Network, metric: str = "mIoU") -> Comparison | None:
+        """mIoU of two networks, without correction for other comparisons; computed once."""
+        if (first, second) not in self._comparisons:
+            self._comparisons[first, second] = self._compare(first, second)
+        return self._comparisons[first, second]
 
     def _compare(self, first: Network, second: Network) -> Comparison | None:
         """mIoU of two networks on the images that both saw, in the mean over their common seeds."""
         a, b = (self.groups[network].seeds for network in (first, second))
-        counts = [_paired(self.store, a[seed], b[seed]) for seed in a if seed in b]
+        pairs = [(a[seed], b[seed]) for seed in a if seed in b]
+        counts = [_paired(self.store, *pair) for pair in pairs]
         if not counts:
             return None
         n = len(counts[0]) // 2
@@ -109,7 +117,9 @@ class SemanticSegmentation(TransferStudy[Network]):
         interval = bootstrap(lambda chosen: difference(chosen, chosen + n), n)
         p = permutation(difference, n)
         names = [self._name(network, first, second) for network in (first, second)]
-        return Comparison(names[0], names[1], PERMUTATION, interval.value, interval.low, interval.high, p)
+        numbers = (interval.value, interval.low, interval.high, p)
+        runs = (pairs[0][0].key, pairs[0][1].key)
+        return Comparison(names[0], names[1], PERMUTATION, *numbers, runs=runs)
 
     def _name(self, network: Network, first: Network, second: Network) -> str:
         """The label of a network in a comparison, with the protocol where that is what differs or is not the usual."""
@@ -147,11 +157,8 @@ class SemanticSegmentation(TransferStudy[Network]):
         return [self.scores_table(), *([self.comparison_table()] if any(self.tests.values()) else [])]
 
     def figures(self) -> list[Illustration]:
-        """The data, what the networks make of it, and the classes."""
-        if not self.done:
-            return []
-        gallery = [self.gallery()] if self.done[0].dataset == "scenes" else []
-        return [*gallery, self.pictures(), self.class_figure()]
+        """What the networks make of images, and the classes."""
+        return [self.pictures(), self.class_figure()] if self.done else []
 
     def scores_table(self) -> Table:
         """Every network with its protocol and scores, and what was published of it."""
@@ -171,9 +178,9 @@ class SemanticSegmentation(TransferStudy[Network]):
 
     def _row(self, network: Network, group: Group, sources: Sequence[str]) -> list[Cell]:
         names = [network.label, DATASETS[network.dataset], VIEWS[network.view]]
-        images = group.missing if not group.done else measured(phrases.count(group.metrics("mIoU")[0].n or 0))
+        images = group.missing if not group.done else group.measured(phrases.count(group.metrics("mIoU")[0].n or 0))
         return [
-            *map(measured, names),
+            *map(group.measured, names),
             images,
             group.cell("parameters", phrases.millions),
             *[group.interval_cell(metric) for metric in ("pixAcc", "mIoU", "mIoU_present")],
@@ -182,32 +189,13 @@ class SemanticSegmentation(TransferStudy[Network]):
 
     def comparison_table(self) -> Table:
         tests = [test for tests in self.tests.values() for test in tests]
-        rows = [
-            [
-                measured(test.first),
-                measured(test.second),
-                measured(phrases.with_interval(test.difference, test.low, test.high)),
-                measured(phrases.p_cell(test.p)),
-            ]
-            for test in tests
-        ]
+        rows = [[*test.names, *test.outcome] for test in tests]
         over = f", in the mean over {phrases.plural(self.seeds, 'seed')} where there are so many,"
         over = over if self.seeds > 1 else ""
         caption = "The first network against the second on the same images: difference of mIoU in points"
         caption += f"{over} with its 95 % bootstrap interval over images, and $p$ of the {PERMUTATION} after Holm's "
         caption += "correction."
         return Table("segmentation-pairs", caption, ["First", "Second", "Difference", "$p$"], "llrr", rows, wide=True)
-
-    def gallery(self) -> Illustration:
-        examples, names = self._examples(self.done[0]), self._classes(self.done[0])
-        return Illustration(
-            "scenes",
-            "Scenes of the test set, each above its classes. Garments are those of Fashion-MNIST's test images; scene "
-            "and number decide everything else.",
-            "Small pictures of garments on dark grounds, and their classes in colours",
-            segmentation_figures.gallery(examples[:6], names),
-            wide=True,
-        )
 
     @property
     def _shown(self) -> list[Network]:

@@ -12,12 +12,16 @@ ABSENT_NOTE = "–: there is no such figure."
 
 @dataclass(frozen=True)
 class Cell:
-    """Text, and if it is not measured here the note that says what it is."""
+    """Text, and if it is not measured here the note that says what it is.
+
+    `experiment` is the key STUDY/NAME of the one that measured it: the cell links to its page.
+    """
 
     text: str
     source: str | None = None  # of a quotation: a key of SOURCES
     reason: str | None = None  # of an experiment that has not run
     absent: bool = False
+    experiment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ class Table:
         return ["\n".join(notes)] if notes else []
 
 
-def measured(text: str) -> Cell:
-    return Cell(text)
+def measured(text: str, experiment: str | None = None) -> Cell:
+    return Cell(text, experiment=experiment)
 
 
 def quoted(figure: Quote | None) -> Cell:
@@ -82,7 +86,9 @@ ABSENT = Cell("–", absent=True)
 def _mark(cell: Cell, sources: dict[str, str], reasons: dict[str, str]) -> str:
     if cell.source is not None:
         return f"*{cell.text}*^{sources[cell.source]}^"
-    return cell.text if cell.reason is None else f"{cell.text}^{reasons[cell.reason]}^"
+    if cell.reason is not None:
+        return f"{cell.text}^{reasons[cell.reason]}^"
+    return f"[{cell.text}]({cell.experiment}/index.html)" if cell.experiment and cell.text else cell.text
 
 
 def _marks(kinds: Iterable[str | None], symbols: str) -> dict[str, str]:

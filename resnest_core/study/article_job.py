@@ -1,4 +1,4 @@
-"""The last job: the article of a profile. `python -m resnest_core.study.article_job PLANFILE`."""
+"""The last job: a profile's article and the site around it. `python -m resnest_core.study.article_job PLANFILE`."""
 
 import json
 import subprocess
@@ -8,9 +8,12 @@ from pathlib import Path
 
 from resnest_core.files import write_json
 from resnest_core.study.events import tell
+from resnest_core.study.fingerprint import PACKAGE
 from resnest_core.study.layout import Layout
 from resnest_core.study.processes import die_with_parent
 from resnest_core.study.state import results
+
+PROGRAMS = ("article", "site")  # packages that are run, in this order: the site links to the article
 
 
 def main(plan_file: str) -> int:
@@ -20,20 +23,24 @@ def main(plan_file: str) -> int:
     state = {"wanted": plan["wanted"], "results": results(layout, plan["reported"])}
     started = time.monotonic()
     tell(layout, "started", "article")
-    log = layout.build / "article.log"
-    command = [sys.executable, "-P", "-m", "resnest_core.article", str(layout.build)]
-    with log.open("w") as file:
-        status = subprocess.run(
-            command, cwd=layout.root, stdout=file, stderr=file, preexec_fn=die_with_parent
-        ).returncode
-    if status:
-        last = (log.read_text(errors="replace").strip().splitlines() or [f"status {status}"])[-1]
-        tell(layout, "failed", "article", line=f"article: {last} (log: {layout.relative(log)})")
-        return 1
+    for program in PROGRAMS:
+        log = layout.build / f"{program}.log"
+        if status := run(layout, program, log):
+            last = (log.read_text(errors="replace").strip().splitlines() or [f"status {status}"])[-1]
+            tell(layout, "failed", "article", line=f"{program}: {last} (log: {layout.relative(log)})")
+            return 1
     seconds = time.monotonic() - started
     write_json(layout.state_file("article"), {**state, "finished": {"seconds": seconds}})
     tell(layout, "finished", "article", seconds=seconds, score="")
     return 0
+
+
+def run(layout: Layout, program: str, log: Path) -> int:
+    """Run a package of the core as a program on the build directory; what it says goes to `log`."""
+    command = [sys.executable, "-P", "-m", f"{PACKAGE}.{program}", str(layout.build)]
+    with log.open("w") as file:
+        done = subprocess.run(command, cwd=layout.root, stdout=file, stderr=file, preexec_fn=die_with_parent)
+    return done.returncode
 
 
 if __name__ == "__main__":

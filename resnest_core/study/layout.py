@@ -27,8 +27,9 @@ class Layout:
         return self.build / ".plan"
 
     @property
-    def articles(self) -> tuple[Path, Path]:
-        return self.build / "article.html", self.build / "article.pdf"
+    def articles(self) -> tuple[Path, Path, Path]:
+        """What the article's job makes: the article, and the index of the site around it."""
+        return self.build / "article.html", self.build / "article.pdf", self.build / "index.html"
 
     def notebook(self, study: str) -> Path:
         return self.root / "notebooks" / f"{study}.ipynb"

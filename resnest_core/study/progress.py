@@ -43,9 +43,9 @@ class Progress:
                 sys.stderr,
             )
         failed = [key for key in self.started if not self.ended.get(key)]
-        articles = " and ".join(layout.relative(path) for path in layout.articles)
+        html, pdf, index = (layout.relative(path) for path in layout.articles)
         if not failed and status == 0:
-            say(self._all_well(articles))
+            say(self._all_well(f"{html} and {pdf}; everything: {index}"))
             return 0
         if not failed:
             say(
@@ -54,10 +54,8 @@ class Progress:
             )
         well = sum(key in self.plan.steps for key, good in self.ended.items() if good)
         undone = self.total - well - len([key for key in failed if key in self.plan.steps])
-        say(
-            f"{well} finished, {len(failed)} failed, {undone} not run; the article was not made. Run again to go on.",
-            sys.stderr,
-        )
+        count = f"{well} finished, {len(failed)} failed, {undone} not run"
+        say(f"{count}; the article is not up to date. Run again to go on.", sys.stderr)
         return 1
 
     def _reason(self, key: str) -> str | None:
@@ -67,7 +65,7 @@ class Progress:
         done = sum(key in self.plan.steps for key in self.ended)
         return f"[{done:{len(str(self.total))}}/{self.total}]"
 
-    def _all_well(self, articles: str) -> str:
+    def _all_well(self, places: str) -> str:
         plan = self.plan
         covered = (
             f"{len(plan.selected & plan.steps.keys())} experiments of profile {plan.layout.profile} are up to date"
@@ -77,7 +75,7 @@ class Progress:
         if plan.left_out:
             others = f"{len(plan.left_out)} others: ./run_all.sh --profile {plan.layout.profile}"
             return f"{covered}; the article waits for {others}"
-        return f"{covered}; the article: {articles}"
+        return f"{covered}; the article: {places}"
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

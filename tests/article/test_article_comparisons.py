@@ -91,8 +91,8 @@ def test_another_preprocessing_is_compared_with_the_usual_one(tmp_path: Path) ->
         "The authors' figure lies inside our 95 % interval for ResNeSt-50 (−0.03 points)"
     )
     rows = results.accuracy_table().markdown()
-    assert "*81.034*" in rows.split("| ResNeSt-50 |")[1].split("\n")[0]
-    assert "| – | – | – | *80.958*" in rows.split("| ResNeSt-50 (resize then crop) |")[1].split("\n")[0]
+    assert "*81.034*" in rows.split("| [ResNeSt-50](base_results/resnest50/index.html) |")[1].split("\n")[0]
+    assert "| – | – | – | *80.958*" in rows.split("| [ResNeSt-50 (resize then crop)](")[1].split("\n")[0]
 
 
 def test_a_published_figure_outside_our_interval_is_said_to_be(tmp_path: Path) -> None:

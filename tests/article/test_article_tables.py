@@ -17,6 +17,11 @@ def test_measured_cells_are_plain_and_need_no_note() -> None:
     )
 
 
+def test_measured_cells_link_to_the_page_of_their_experiment() -> None:
+    text = table(measured("1", "study/x_1"), measured("", "study/x_1"), measured("3"))
+    assert "| [1](study/x_1/index.html) |  | 3 |" in text
+
+
 def test_quoted_cells_are_italic_and_name_their_source() -> None:
     text = table(
         quoted(quote("resnest50", "top1", AUTHORS)), quoted(Quote("9", PAPER, "")), quoted(Quote("8", AUTHORS, ""))

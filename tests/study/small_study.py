@@ -83,6 +83,14 @@ if Path("report/wrong").exists():
 for suffix in ("html", "pdf"):
     (build / f"article.{suffix}").write_text(" ".join(keys))
 """,
+    "site/__init__.py": "",
+    "site/__main__.py": """import sys
+from pathlib import Path
+if Path("report/wrong_site").exists():
+    sys.exit("error: a notebook is missing")
+build = Path(sys.argv[1])
+(build / "index.html").write_text((build / "article.html").read_text())
+""",
     "plots.py": "",
 }
 

@@ -14,6 +14,8 @@ from small_study import Tree
 
 from resnest_core.study.processes import MARK, end_leftovers
 
+PLACES = "the article: build/default/article.html and build/default/article.pdf; everything: build/default/index.html"
+
 
 def listed(tree: Tree, *arguments: str) -> dict[str, str]:
     """What --list says of each experiment and of the article."""
@@ -39,12 +41,13 @@ def test_the_first_run_makes_all_and_says_so(first_run: tuple[Tree, str]) -> Non
     assert lines[0] == f"profile default: 5 of 5 experiments and the article on {cores} cores"
     assert "[0/5] base/a started (new)" in lines
     assert any(re.fullmatch(r"\[\d/5\] base/c finished in \d+ s, top-1 3.00 %", line) for line in lines)
-    assert lines[-1].endswith("the article: build/default/article.html and build/default/article.pdf")
+    assert lines[-1].endswith(f"; {PLACES}")
     results = tree.results()
     assert results["base/c/result.json"]["lines"] == "c 0\nc 1\nc 2\n"
     assert results["sizes/of_b/result.json"]["weights"] == "b 0\nb 1\n"  # the weights of the one it needs
     assert results["sizes/of_b/result.json"]["threads"] == str(cores)  # threads: all
-    assert (tree.layout.build / "article.pdf").read_text() == "base/a base/b base/c sizes/of_a sizes/of_b"
+    for name in ("article.pdf", "index.html"):
+        assert (tree.layout.build / name).read_text() == "base/a base/b base/c sizes/of_a sizes/of_b"
     executed = json.loads((tree.layout.out("base/a") / "notebook.ipynb").read_text())
     assert [cell["execution_count"] for cell in executed["cells"]] == [1, 2, 3, 4, 5]
 
@@ -55,10 +58,7 @@ def test_a_second_run_has_nothing_to_do_and_takes_seconds(finished: Tree) -> Non
     started = time.monotonic()
     output, errors = finished.run()
     assert time.monotonic() - started < 20
-    assert output == (
-        "5 experiments of profile default are up to date; "
-        "the article: build/default/article.html and build/default/article.pdf\n"
-    )
+    assert output == f"5 experiments of profile default are up to date; {PLACES}\n"
     assert errors == ""
     assert {path: path.stat().st_mtime_ns for path in finished.layout.build.glob("*/*/*")} == before
 
@@ -96,7 +96,7 @@ def test_a_failure_is_a_line_and_stops_nothing_else(tree: Tree) -> None:
     assert wrong in failures
     assert [line for line in failures if line.startswith(dead) and notebook.format("dead") in line]
     assert len(failures) == 2
-    assert summary == "1 finished, 2 failed, 1 not run; the article was not made. Run again to go on."
+    assert summary == "1 finished, 2 failed, 1 not run; the article is not up to date. Run again to go on."
     assert re.search(r"\] base/good finished", output)
     assert "of course" in (tree.layout.out("base/wrong") / "notebook.ipynb").read_text()
     assert not (tree.layout.build / "article.html").exists()
@@ -113,6 +113,21 @@ def test_an_article_that_fails_is_a_line_and_is_tried_again(finished: Tree) -> N
     assert will_run(finished) == {"article"}
     (finished.root / "report/wrong").unlink()
     assert finished.run()[0].splitlines()[-1].startswith("5 experiments of profile default are up to date")
+
+
+def test_a_site_that_fails_is_a_line_and_is_tried_again(finished: Tree) -> None:
+    finished.write("report/wrong_site", "")
+    (finished.layout.build / "index.html").unlink()
+    _, errors = finished.run(status=1)
+    assert errors.splitlines() == [
+        "site: error: a notebook is missing (log: build/default/site.log)",
+        "0 finished, 1 failed, 0 not run; the article is not up to date. Run again to go on.",
+    ]
+    assert will_run(finished) == {"article"}
+    (finished.root / "report/wrong_site").unlink()
+    finished.run()
+    assert (finished.layout.build / "index.html").is_file()
+    assert will_run(finished) == set()
 
 
 def test_missing_things_stop_the_run_or_are_left_out(tree: Tree) -> None:
