@@ -52,8 +52,8 @@ local function header(h)
   if kind(h.identifier) == 'sec' then numbers[h.identifier] = number end
   if typst then
     if not h.classes:includes 'appendix' then return end
-    -- one column, in which long tables may break over pages
-    return {raw '#set page(columns: 1)\n#show figure: set block(breakable: true)', raw '#counter(heading).update(0)',
+    -- long tables may break over columns and pages, and have their rows close together
+    return {raw '#show figure: set block(breakable: true)\n#set table(inset: (x: 3.2pt, y: 1.1pt))', raw '#counter(heading).update(0)',
             raw '#set heading(numbering: "A.1", supplement: [Appendix])', h}
   end
   h.content:insert(1, pandoc.Span(pandoc.Str(number), {class = 'header-section-number'}))

@@ -151,7 +151,7 @@ def intervals(
 @styled
 def training(histories: Mapping[str, pd.DataFrame], styles: Mapping[str, tuple[int, int]]) -> Figure:
     """Test accuracy and training loss by epoch, a line a network; `styles` gives each its colour and its dashes."""
-    figure, (accuracy, losses) = plt.subplots(1, 2, figsize=(PAGE, 2.2))
+    figure, (accuracy, losses) = plt.subplots(1, 2, figsize=(PAGE, 1.8))
     for label, history in histories.items():
         colour, dash = styles[label]
         look: dict[str, Any] = {"color": COLOURS[colour], "linestyle": LINES[dash], "marker": MARKERS[colour]}
@@ -195,7 +195,7 @@ class TradeOff:
 @styled
 def trade_off(points: Sequence[TradeOff], *, cost: str, speed: str, accuracy: str) -> Figure:
     """Accuracy against counted cost and against measured speed, on logarithmic axes."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.5), sharey=True)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.1), sharey=True)
     families = list(dict.fromkeys(point.family for point in points))
     # Names stand where there is room: costly networks are the more accurate ones, and the slower.
     for axes, attribute, label, shift in ((left, "cost", cost, 4), (right, "speed", speed, -4)):
@@ -253,7 +253,7 @@ def _errorbars(
 def bars(series: Mapping[str, Scores], xlabel: str) -> Figure:
     """Bars with intervals for each thing that is scored, a colour a network; the 24 that come first at most."""
     count = len({name for scores in series.values() for name, *_ in scores})
-    figure, axes = plt.subplots(figsize=(COLUMN, 0.1 * min(count, MOST_BARS) * (len(series) + 0.6) + 0.6))
+    figure, axes = plt.subplots(figsize=(COLUMN, 0.075 * min(count, MOST_BARS) * (len(series) + 0.6) + 0.6))
     draw_bars(axes, series, xlabel)
     if len(series) > 1:
         axes.legend(loc="lower right")

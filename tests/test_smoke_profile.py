@@ -77,7 +77,14 @@ def test_it_ends_well_and_says_where_the_article_lies(smoke: tuple) -> None:
         "semantic_segmentation",
         "object_detection",
         "instance_segmentation",
+        "attention",
+        "saliency",
+        "errors",
+        "calibration",
+        "robustness",
+        "preprocessing",
         "efficiency",
+        "frontier",
     }
     assert set(results(root)) == ran
 

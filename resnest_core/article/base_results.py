@@ -16,6 +16,7 @@ from resnest_core.errors import InputError
 
 STUDY = "base_results"
 PUBLISHED = {PAPER: "paper", AUTHORS: "authors", REPLICATION: "replication", TIMM: "timm"}
+OTHER_IMAGES = ("imagenet_v2",)  # what the section on robustness speaks of
 TIMMS_RULE = "resize_then_crop"  # the only published figures for that preprocessing are timm's
 
 
@@ -24,7 +25,8 @@ class BaseResults:
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        groups = grouped(store, store.study(STUDY), self._network)
+        runs = [run for run in store.study(STUDY) if store.parameters(run).get("dataset") not in OTHER_IMAGES]
+        groups = grouped(store, runs, self._network)
         families = list(FAMILIES)
         order = sorted(groups, key=lambda n: (families.index(n.family), n.layers, n.preprocessing))
         self.groups: dict[Depth, Group] = {network: groups[network] for network in order}

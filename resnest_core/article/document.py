@@ -14,15 +14,23 @@ from resnest_core import plots
 from resnest_core.article import phrases, published
 from resnest_core.article.ablation import Ablation
 from resnest_core.article.appendix import experiments_table
+from resnest_core.article.attention import Attention
 from resnest_core.article.base_results import BaseResults
 from resnest_core.article.batch_size import BatchSize
+from resnest_core.article.calibration import Calibration
+from resnest_core.article.claims import Claims
 from resnest_core.article.detection import InstanceSegmentation, ObjectDetection
 from resnest_core.article.diagram import CAPTION, block
 from resnest_core.article.efficiency import Efficiency
+from resnest_core.article.errors import Errors
+from resnest_core.article.frontier import Frontier
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.pandoc import preview
+from resnest_core.article.preprocessing import PreprocessingSensitivity
 from resnest_core.article.protocol import Procedure
 from resnest_core.article.results import Store
+from resnest_core.article.robustness import Robustness
+from resnest_core.article.saliency import Saliency
 from resnest_core.article.semantic_segmentation import SemanticSegmentation
 from resnest_core.article.tables import escape
 from resnest_core.errors import InputError
@@ -39,7 +47,14 @@ STUDIES: dict[str, type] = {
     "semantic_segmentation": SemanticSegmentation,
     "object_detection": ObjectDetection,
     "instance_segmentation": InstanceSegmentation,
+    "attention": Attention,
+    "saliency": Saliency,
+    "errors": Errors,
+    "calibration": Calibration,
+    "robustness": Robustness,
+    "preprocessing": PreprocessingSensitivity,
     "efficiency": Efficiency,
+    "frontier": Frontier,
 }
 
 
@@ -48,9 +63,16 @@ TITLES = {
     "batch_size": "the influence of the batch size",
     "ablation": "an ablation of radix, cardinality and width",
     "semantic_segmentation": "transfer to semantic segmentation",
-    "object_detection": "transfer to object detection",
-    "instance_segmentation": "transfer to instance segmentation",
+    "object_detection": "to object detection",
+    "instance_segmentation": "to instance segmentation",
+    "attention": "what split attention does",
+    "saliency": "where networks look",
+    "errors": "their errors",
+    "calibration": "calibration",
+    "robustness": "robustness",
+    "preprocessing": "preprocessing and resolution",
     "efficiency": "the cost of the full-size networks",
+    "frontier": "accuracy against cost",
 }
 
 
@@ -82,6 +104,7 @@ class Article:
         plan, protocol = self.store.plan, Procedure(self.store)
         studies = phrases.listing([f"{TITLES[name]} (@sec:{name})" for name, study in self.studies.items() if study])
         context = {"plan": plan, "store": self.store, "protocol": protocol, "published": published}
+        context["claims"] = Claims(self.store, self.studies)
         return {**context, "studies_sentence": studies, **self.studies}
 
     def section(self, name: str) -> None:
@@ -103,6 +126,11 @@ class Article:
         """Show the figures of a study, if it was planned, and write them into the build directory."""
         for illustration in self.studies[study].figures() if self.studies[study] else []:
             self._illustrate(illustration)
+
+    def claims(self) -> None:
+        """Show the table of claims."""
+        claims: Claims = self.context["claims"]
+        self._show(claims.table().markdown())
 
     def block(self) -> None:
         """Show the drawing of the block."""

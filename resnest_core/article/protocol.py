@@ -110,7 +110,7 @@ class Procedure:
     def digests(self) -> dict[str, str]:
         """The digest of every body of test data, and the data set that it is of."""
         pairs = ((p.get("data_digest"), e.parameters.get("dataset")) for e, p in self.provenances)
-        return {str(digest): str(name) for digest, name in pairs if digest}
+        return {str(digest): str(name) for digest, name in pairs if digest and name}
 
     @property
     def seconds(self) -> float:

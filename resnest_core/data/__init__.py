@@ -5,7 +5,16 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
-from resnest_core.data import coco, coco_panoptic, fashion_mnist, imagenet, scene_objects, scenes, segmentation
+from resnest_core.data import (
+    coco,
+    coco_panoptic,
+    fashion_mnist,
+    imagenet,
+    imagenet_v2,
+    scene_objects,
+    scenes,
+    segmentation,
+)
 from resnest_core.data.base import Dataset, DetectionDataset, Images, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.errors import unknown
@@ -39,6 +48,7 @@ _CLASSIFICATION: dict[str, _Entry[Dataset]] = {
     "fashion_mnist": _Entry(fashion_mnist.open_split, fashion_mnist.check),
     "imagefolder": _Entry(imagenet.open_folder, imagenet.check_folder),
     "imagenet": _Entry(imagenet.open_imagenet, imagenet.check_imagenet),
+    "imagenet_v2": _Entry(imagenet_v2.open_imagenet_v2, imagenet_v2.check),
 }
 _SEGMENTATION: dict[str, _Entry[SegmentationDataset]] = {
     "scenes": _Entry(scenes.open_scenes, scenes.check),

@@ -113,14 +113,15 @@ def details(
     errors: Mapping[str, Scores],
 ) -> Figure:
     """The same networks in four panels, a colour each: precision over recall; AP by size, by class; kinds of error."""
-    panels: list[Any] = [["precision", "classes"], ["sizes", "classes"], ["errors", "classes"]]
-    figure, axes = plt.subplot_mosaic(panels, figsize=(PAGE, 4.6), height_ratios=[1.2, 0.7, 1.4])
+    panels: list[Any] = [["precision", "errors", "classes"], ["sizes", "errors", "classes"]]
+    figure, axes = plt.subplot_mosaic(panels, figsize=(PAGE, 2.7), height_ratios=[1.4, 1])
     _draw_curves(axes["precision"], curves)
     draw_bars(axes["sizes"], sizes, "average precision (%)")
     draw_bars(axes["classes"], classes, "average precision (%)")
     draw_bars(axes["errors"], errors, "of a hundred objects")
     colours = [Patch(color=COLOURS[number % 10], label=label) for number, label in enumerate(curves)]
-    figure.legend(handles=colours, loc="outside lower center", ncols=4, handlelength=1, fontsize=7.5)
+    columns = 2 if len(colours) > 3 else len(colours)
+    figure.legend(handles=colours, loc="outside lower center", ncols=columns, handlelength=1, fontsize=7.5)
     return figure
 
 

@@ -1,6 +1,5 @@
 """Pictures of segmentations: classes in colours over or beside their image."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -33,21 +32,6 @@ def painted(classes: Classes, count: int) -> NDArray[np.float64]:
 
 
 @styled
-def gallery(examples: Sequence[Example], names: Sequence[str], columns: int = 6) -> Figure:
-    """Images, each above its true classes, with a legend."""
-    rows = math.ceil(len(examples) / columns)
-    figure, axes = plt.subplots(2 * rows, columns, figsize=(PAGE, 2 * rows * PAGE / columns + 0.5), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for number, example in enumerate(examples):
-        row, column = 2 * (number // columns), number % columns
-        axes[row, column].imshow(example.image)
-        axes[row + 1, column].imshow(painted(example.truth, len(names)), interpolation="nearest")
-    _legend(figure, [example.truth for example in examples], names)
-    return figure
-
-
-@styled
 def side_by_side(rows: Mapping[str, Sequence[Example]], names: Sequence[str]) -> Figure:
     """For each example a row: the image, its true classes, then for each network its classes and what is wrong."""
     networks, count = list(rows), len(next(iter(rows.values())))
@@ -65,7 +49,7 @@ def side_by_side(rows: Mapping[str, Sequence[Example]], names: Sequence[str]) ->
         for axis, picture in zip(axes[number], pictures, strict=True):
             axis.imshow(picture, interpolation="nearest")
             axis.axis("off")
-    maps = [example.truth for examples in rows.values() for example in examples]
+    maps = [classes for examples in rows.values() for e in examples for classes in (e.truth, e.predicted)]
     _legend(figure, maps, names)
     return figure
 

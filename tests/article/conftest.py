@@ -40,3 +40,17 @@ def render(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], str]:
         return "\n\n".join(shown)
 
     return cells
+
+
+@pytest.fixture
+def render_section(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], str]:
+    """One section of an article as Markdown, on one line: a build directory and the section's name to its text."""
+
+    def section(directory: Path, name: str) -> str:
+        shown: list[str] = []
+        monkeypatch.setattr(document, "display", lambda bundle, raw: shown.append(bundle["text/markdown"]))
+        monkeypatch.setattr(document, "preview", lambda markdown: "")
+        document.Article(directory).section(name)
+        return " ".join(" ".join(shown).split())
+
+    return section

@@ -93,7 +93,14 @@ class Study:
             values |= {"memory": 9e7 + count, "latency": 1.1 / speed}
             metrics |= {f"{name}.{key}": metric(value) for key, value in values.items()}
             metrics[f"{name}.images_per_second"] = metric(speed, 0.95 * speed, 1.04 * speed, 5)
-        self.store("efficiency/full_size", parameters, metrics, pd.DataFrame({"network": list(networks)}))
+        rows = [
+            (name, size, turn, size / speed * (1 + 0.01 * turn))
+            for turn in range(1, 6)
+            for name, (*_, speed) in networks.items()
+            for size in (1, 4)
+        ]
+        passes = pd.DataFrame(rows, columns=["network", "batch_size", "round", "seconds"])
+        self.store("efficiency/full_size", parameters, metrics, passes)
 
     def segmenter(
         self, key: str, quality: float, *, missing: str | None = None, images: int = 30, **given: Any
@@ -163,6 +170,12 @@ class Study:
             "provenance": _provenance(len(self.plan), data="dataset" in parameters),
         }
         (out / "result.json").write_text(json.dumps(result))
+
+    def pretend(self, key: str) -> None:
+        """Give a result that real code wrote just now the invented provenance that all others have."""
+        path = self.directory / key / "result.json"
+        provenance = _provenance(len(self.plan), data=False)
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"provenance": provenance}))
 
 
 def _metrics(records: pd.DataFrame, trained: bool) -> dict[str, Any]:

@@ -2,8 +2,25 @@
 
 from pathlib import Path
 
+import fabricate_attention
+import fabricate_calibration
+import fabricate_errors
+import fabricate_frontier
+import fabricate_preprocessing
+import fabricate_robustness
+import fabricate_saliency
 from fabricate import SETTINGS, Study
 from fabricate_detection import detector
+
+ANALYSES = (
+    fabricate_attention,
+    fabricate_saliency,
+    fabricate_errors,
+    fabricate_calibration,
+    fabricate_robustness,
+    fabricate_preprocessing,
+    fabricate_frontier,
+)
 
 DEFAULT = {  # how often networks of the default profile find an object
     "object_detection": {
@@ -46,6 +63,8 @@ def default(directory: Path) -> Study:
             study.classifier(key, accuracy, model=f"mini_{setting}", seed=seed)
     segmentation(study)
     detectors(study)
+    for analysis in ANALYSES:
+        analysis.add(study)
     study.efficiency()
     return study
 

@@ -1,0 +1,61 @@
+"""JPEG data to pixels, in ways that need not agree to the last bit."""
+
+import io
+from collections.abc import Callable
+
+import torch
+from PIL import Image, UnidentifiedImageError
+
+from resnest_core.errors import InputError, unknown
+
+
+def encode(image: Image.Image, quality: int) -> bytes:
+    """An image as JPEG data, by Pillow with its usual subsampling of colours; `quality` is from 1 to 95."""
+    if not 1 <= quality <= 95:
+        raise InputError(f"JPEG quality {quality} is not possible; valid: whole numbers from 1 to 95")
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=quality)
+    return data.getvalue()
+
+
+def decode(decoder: str, content: bytes, *, short: int = 0, name: str = "in memory") -> Image.Image:
+    """The image file `content` in RGB; EXIF orientation is not applied.
+
+    `decoder` is one of `DECODERS`: "pillow", as images are read everywhere else; "torchvision", for JPEG alone;
+    "draft", Pillow at the least of the scales 1/8, 1/4, 1/2 and 1 of the cosine transform at which no side has less
+    than `short` pixels, as fast loaders do. Raises InputError with the `name` of an image that cannot be decoded.
+    """
+    if decoder not in DECODERS:
+        raise unknown("decoder", decoder, DECODERS)
+    try:
+        return DECODERS[decoder](content, short)
+    except UnidentifiedImageError:
+        reason = "not an image"
+    except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0]
+    raise InputError(f"image '{name}' cannot be decoded by {decoder} ({reason}); valid: a whole JPEG file")
+
+
+def _pillow(content: bytes, short: int) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.convert("RGB")
+
+
+def _draft(content: bytes, short: int) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as image:
+        image.draft("RGB", (max(short, 1), max(short, 1)))
+        return image.convert("RGB")
+
+
+def _torchvision(content: bytes, short: int) -> Image.Image:
+    from torchvision.io import ImageReadMode, decode_jpeg  # two seconds to import, for this decoder alone
+
+    data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    return Image.fromarray(decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).contiguous().numpy())
+
+
+DECODERS: dict[str, Callable[[bytes, int], Image.Image]] = {
+    "pillow": _pillow,
+    "torchvision": _torchvision,
+    "draft": _draft,
+}
