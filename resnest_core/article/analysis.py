@@ -1,12 +1,13 @@
 """What the analyses have in common: each reads experiments that have run, and scores their networks under a name."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from functools import cached_property
 
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import classifier_label
 from resnest_core.article.results import Experiment, Metric, Store
-from resnest_core.article.tables import Table
+from resnest_core.article.tables import Cell, Table
 from resnest_core.errors import InputError
 
 
@@ -47,6 +48,16 @@ class Analysis(ABC):
     def reasons(self) -> list[str]:
         """Why experiments of this study have not run, each reason once."""
         return list(dict.fromkeys(self.store.reason(run) for run in self.runs if run not in self.done))
+
+    def linked(self, table: Table) -> Table:
+        """A table whose cells link to the page of the experiment that measured them all, if there is only one."""
+        if len(self.done) != 1:
+            return table
+        return replace(table, rows=[[self._linked(cell) for cell in row] for row in table.rows])
+
+    def _linked(self, cell: Cell) -> Cell:
+        own = cell.absent or cell.source is not None or cell.reason is not None or cell.experiment is not None
+        return cell if own else replace(cell, experiment=self.done[0].key)
 
     @abstractmethod
     def tables(self) -> list[Table]: ...

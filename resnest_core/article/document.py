@@ -13,6 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
 from resnest_core import plots
 from resnest_core.article import phrases, published
 from resnest_core.article.ablation import Ablation
+from resnest_core.article.analysis import Analysis
 from resnest_core.article.appendix import experiments_table
 from resnest_core.article.attention import Attention
 from resnest_core.article.base_results import BaseResults
@@ -119,8 +120,9 @@ class Article:
 
     def tables(self, study: str) -> None:
         """Show the tables of a study, if it was planned."""
-        for table in self.studies[study].tables() if self.studies[study] else []:
-            self._show(table.markdown())
+        found = self.studies[study]
+        for table in found.tables() if found else []:
+            self._show((found.linked(table) if isinstance(found, Analysis) else table).markdown())
 
     def figures(self, study: str) -> None:
         """Show the figures of a study, if it was planned, and write them into the build directory."""
