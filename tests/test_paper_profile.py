@@ -44,11 +44,11 @@ N = 6
 
 
 def plant_images(root: Path) -> None:
-    """`N` JPEGs of odd sizes, grey and CMYK among them, in class folders below `root`/val."""
+    """`N` JPEGs of odd sizes, grey and CMYK among them, two of a class, in class folders below `root`/val."""
     sources = sorted(FIXTURES.glob("*.jpg"))
     for number in range(N):
-        folder = root / "val" / synsets()[(number * 177) % 1000]
-        folder.mkdir(parents=True)
+        folder = root / "val" / synsets()[(number // 2 * 177) % 1000]
+        folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(sources[number % len(sources)], folder / f"ILSVRC2012_val_{number + 1:08d}.JPEG")
 
 

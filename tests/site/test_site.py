@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from webpages import WebPage, outside, styled, target
 
+from resnest_core.article.phrases import MINUS
 from resnest_core.article.published import REPORT
 from resnest_core.article.results import Store
 from resnest_core.errors import InputError
@@ -108,7 +109,7 @@ def test_every_metric_is_on_the_page_of_its_experiment(made: Path) -> None:
             shown = name.partition(".")[2] or name
             value = metric["value"]
             number = f"{value:,.0f}" if float(value).is_integer() else f"{value:#,.6g}"
-            assert f"{shown} {number}" in text, (key, name)
+            assert f"{shown} {number.replace('-', MINUS)}" in text, (key, name)
 
 
 def test_a_page_holds_intervals_parameters_provenance_and_files(made: Path) -> None:
