@@ -317,7 +317,7 @@ def test_the_batch_size_moves_no_logit_by_more_than_rounding(paper: tuple) -> No
 
 def test_a_bad_image_ends_the_experiment_by_name(paper: tuple) -> None:
     root, base, _ = paper
-    broken = base / "data" / "imagenet" / "val" / synsets()[177] / "ILSVRC2012_val_00000002.JPEG"
+    broken = next((base / "data" / "imagenet").rglob("ILSVRC2012_val_00000002.JPEG"))
     content = broken.read_bytes()
     broken.write_bytes(content[: len(content) // 2])
     try:
