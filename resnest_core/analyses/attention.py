@@ -95,9 +95,7 @@ class Examination:
 
     @cached_property
     def network(self) -> ResNet:
-        model = place(self.run.settings.network.model, self.where).eval()
-        assert isinstance(model, ResNet)
-        return model
+        return place(self.run.network, self.where)
 
     @cached_property
     def stages(self) -> dict[str, list[SplitAttentionConv2d]]:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnest_core.data.base import select
-from resnest_core.devices import autocast
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import Metric, metric
 from resnest_core.experiments.finished import Finished
@@ -23,15 +22,12 @@ def chosen_images(targets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     return select(targets, limit)
 
 
-@torch.inference_mode()
 def predict(run: Finished, inputs: Tensor) -> NDArray[np.int64]:
     """The classes (N,) that a network says of inputs (N, 3, S, S), where it is and with its experiment's precision.
 
     Of equal logits the first counts, as for the evaluator.
     """
-    device = next(run.network.parameters()).device
-    with autocast(device, run.settings.protocol.precision):
-        logits = run.network(inputs.to(device)).float().cpu()
+    logits = run.forward(inputs)
     if not torch.isfinite(logits).all():
         raise InputError(f"logits of '{run.directory}' are not finite; check the weights")
     return logits.sort(dim=1, descending=True, stable=True).indices[:, 0].numpy()

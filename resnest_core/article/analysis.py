@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.networks import classifier_label
@@ -32,6 +33,16 @@ class Analysis(ABC):
         if len({name for name, _ in pairs}) < len(pairs):
             raise InputError(f"study '{self.study}' analyses a run twice: {', '.join(name for name, _ in pairs)}")
         return dict(pairs)
+
+    @property
+    def networks(self) -> list[str]:
+        """The names of the analysed runs."""
+        return list(self.sources)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The parameters of the first experiment of this study that ran."""
+        return self.store.parameters(self.done[0])
 
     def _models(self, run: Experiment) -> dict[str, str]:
         return dict(self.store.parameters(run)["models"])

@@ -3,9 +3,7 @@
 from resnest_core.article import phrases
 from resnest_core.article.results import Experiment, Store
 from resnest_core.article.tables import ABSENT, Cell, Table, escape, measured, not_run
-
-# The first of these that a result has stands for it.
-SCORES = {"top1": "top-1", "mIoU": "mIoU", "mask_AP": "mask AP", "box_AP": "box AP"}
+from resnest_core.study.execute import SCORES
 
 
 def experiments_table(store: Store) -> Table:

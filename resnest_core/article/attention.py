@@ -24,18 +24,14 @@ class Attention(Analysis):
     study = STUDY
 
     @property
-    def names(self) -> list[str]:
-        return list(self.sources)
-
-    @property
     def first(self) -> str:
         """The run of the figure."""
-        return self.names[0]
+        return self.networks[0]
 
     @property
     def images(self) -> int:
         """How many test images were taken, at most."""
-        return max(self.metric(name, "top1").n or 0 for name in self.names)
+        return max(self.metric(name, "top1").n or 0 for name in self.networks)
 
     @property
     def small(self) -> bool:
@@ -49,7 +45,7 @@ class Attention(Analysis):
         return {
             kind: {
                 run: (self.metric(run, f"{ALL}.{kind}.loss"), self.metric(run, f"{ALL}.{kind}.p").value)
-                for run in self.names
+                for run in self.networks
                 if f"{run}.{ALL}.{kind}.loss" in known[run]
             }
             for kind in (*INTERVENTIONS, CONSTANT)
@@ -74,7 +70,7 @@ class Attention(Analysis):
         return f"{subject} {listing(parts)}." if parts else ""
 
     def _who(self, runs: Sequence[str], everybody: str) -> str:
-        return everybody if len(runs) == len(self.names) > 1 else listing([self.label(run) for run in runs])
+        return everybody if len(runs) == len(self.networks) > 1 else listing([self.label(run) for run in runs])
 
     @property
     def answer(self) -> str:
@@ -107,7 +103,7 @@ class Attention(Analysis):
             f"correction{' within each experiment' if len(self.done) > 1 else ''}.",
             ["Network", "Entropy", *(part.capitalize() for part in PARTS), *INTERVENTIONS.values()],
             "l" + "r" * (1 + len(PARTS) + len(INTERVENTIONS)),
-            [self._row(name) for name in self.names],
+            [self._row(name) for name in self.networks],
             wide=True,
         )
 

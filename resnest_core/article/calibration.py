@@ -28,12 +28,8 @@ class Calibration(Analysis):
     study = "calibration"
 
     @property
-    def networks(self) -> list[str]:
-        return list(self.sources)
-
-    @property
     def bins(self) -> int:
-        return int(self.store.parameters(self.done[0])["bins"])
+        return int(self.settings["bins"])
 
     @property
     def smoothed(self) -> bool:

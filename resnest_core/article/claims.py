@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +19,6 @@ from resnest_core.statistics import mean_interval
 
 FULL, SMALL = "full", "small"
 UNITS = {"parameters": 1e6, "multiply_adds_224": 1e9}
-
-
-class Compared(Protocol):
-    """A study whose groups of runs can be compared with one another."""
-
-    groups: Mapping[Any, Group]
-
-    def compare(self, first: Any, second: Any, metric: str) -> Comparison | None: ...
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,11 @@ class Judged:
     @property
     def study(self) -> str:
         """Where the evidence is: in the study of the test that ran, or would run."""
-        tests = [test for test, found in ((self.claim.full, self.full), (self.claim.small, self.small)) if test]
-        ran = [t for t, j in ((self.claim.full, self.full), (self.claim.small, self.small)) if t and j and j.ran]
+        pairs = [
+            (test, found) for test, found in ((self.claim.full, self.full), (self.claim.small, self.small)) if test
+        ]
+        tests = [test for test, _ in pairs]
+        ran = [test for test, found in pairs if found and found.ran]
         return (ran or tests)[0].study
 
 

@@ -48,7 +48,6 @@ class Detectors(TransferStudy[Network]):
     def __init__(self, store: Store) -> None:
         self.store = store
         self.groups: dict[Network, Group] = grouped(store, store.study(self.study), self._network)
-        self._comparisons: dict[tuple[Network, Network, str], Comparison | None] = {}
 
     def _network(self, run: Experiment) -> Network:
         parameters = self.store.parameters(run)
@@ -90,18 +89,13 @@ class Detectors(TransferStudy[Network]):
         named = [(way, kind, test) for (way, kind, *_), test in zip(pairs, tests, strict=True) if test]
         return {way: [(kind, test) for w, kind, test in named if w == way] for way in ways}
 
-    def compare(self, first: Network, second: Network, metric: str) -> Comparison | None:
-        """box_AP or mask_AP of two networks, without correction for other comparisons; computed once."""
-        if (first, second, metric) not in self._comparisons:
-            self._comparisons[first, second, metric] = self._compare(metric.removesuffix("_AP"), first, second)
-        return self._comparisons[first, second, metric]
-
-    def _compare(self, kind: str, first: Network, second: Network) -> Comparison | None:
+    def _compare(self, first: Network, second: Network, metric: str) -> Comparison | None:
         """AP of two networks on the same images, in the mean over their common seeds."""
         a, b = (self.groups[network].seeds for network in (first, second))
         common = [seed for seed in a if seed in b]
         if not common:
             return None
+        kind = metric.removesuffix("_AP")
         left, right = ([self._found(group[seed]).matches(kind) for seed in common] for group in (a, b))
         try:
             found = paired_difference(left, right)

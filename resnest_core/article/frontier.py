@@ -30,10 +30,6 @@ class Frontier(Analysis):
         """A row for each network, from the first experiment of the study that ran."""
         return pd.read_parquet(self.store.file(self.done[0], RECORDS))
 
-    @property
-    def settings(self) -> dict[str, object]:
-        return self.store.parameters(self.done[0])
-
     def worth(self, cost: str) -> list[str]:
         """The networks that nothing beats which costs no more, those first that cost least."""
         kept = self.table[self.table[f"beaten_{cost}"] == 0].sort_values(cost, kind="stable")
@@ -65,7 +61,7 @@ class Frontier(Analysis):
         return [self.figure()] if self.done else []
 
     def figure(self) -> Illustration:
-        batch = phrases.count(float(str(self.settings["batch_size"])))
+        batch = phrases.count(self.settings["batch_size"])
         return Illustration(
             "frontier",
             "Top-1 accuracy, with 95 % Wilson intervals, against what the networks cost; time and memory in batches of "

@@ -24,14 +24,6 @@ class PreprocessingSensitivity(Analysis):
     study = "preprocessing"
 
     @property
-    def networks(self) -> list[str]:
-        return list(self.sources)
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        return self.store.parameters(self.done[0])
-
-    @property
     def images(self) -> int:
         return self.metric(self.networks[0], f"{REFERENCE}.top1").n or 0
 

@@ -25,10 +25,6 @@ class Robustness(Analysis):
     study = "robustness"
 
     @property
-    def networks(self) -> list[str]:
-        return list(self.sources)
-
-    @property
     def images(self) -> int:
         return self.metric(self.networks[0], "clean.top1").n or 0
 

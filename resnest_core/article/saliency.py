@@ -28,10 +28,6 @@ class Saliency(Analysis):
     study = "saliency"
 
     @property
-    def networks(self) -> list[str]:
-        return list(self.sources)
-
-    @property
     def stages(self) -> str:
         """The stages that are looked at, in words, with the size of their maps."""
         return phrases.listing(list(dict.fromkeys(self._stage(name) for name in self.networks)))

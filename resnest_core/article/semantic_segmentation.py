@@ -52,7 +52,6 @@ class SemanticSegmentation(TransferStudy[Network]):
     def __init__(self, store: Store) -> None:
         self.store = store
         self.groups: dict[Network, Group] = grouped(store, store.study(STUDY), self._network)
-        self._comparisons: dict[tuple[Network, Network], Comparison | None] = {}
 
     def _network(self, run: Experiment) -> Network:
         parameters = self.store.parameters(run)
@@ -92,16 +91,10 @@ class SemanticSegmentation(TransferStudy[Network]):
             for network in self.done
             if other(network) != network and other(network) in self.done
         ]
-        tests = corrected(self.compare(first, second) for _, first, second in pairs)
+        tests = corrected(self.compare(first, second, "mIoU") for _, first, second in pairs)
         return {kind: [t for (k, *_), t in zip(pairs, tests, strict=True) if k == kind and t] for kind in kinds}
 
-    def compare(self, first: Network, second: Network, metric: str = "mIoU") -> Comparison | None:
-        """mIoU of two networks, without correction for other comparisons; computed once."""
-        if (first, second) not in self._comparisons:
-            self._comparisons[first, second] = self._compare(first, second)
-        return self._comparisons[first, second]
-
-    def _compare(self, first: Network, second: Network) -> Comparison | None:
+    def _compare(self, first: Network, second: Network, metric: str) -> Comparison | None:
         """mIoU of two networks on the images that both saw, in the mean over their common seeds."""
         a, b = (self.groups[network].seeds for network in (first, second))
         pairs = [(a[seed], b[seed]) for seed in a if seed in b]

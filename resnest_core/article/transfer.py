@@ -1,9 +1,11 @@
 """What the studies have in common whose networks carry a classifier's trunk into another task."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
-from resnest_core.article.comparisons import Group
+from resnest_core.article.comparisons import Comparison, Group
 
 PERMUTATION = "permutation test over images"
 PRETRAINED, RANDOM, PUBLISHED = "pretrained", "random", "published"
@@ -19,10 +21,24 @@ class Started(Protocol):
 N = TypeVar("N", bound=Started)
 
 
-class TransferStudy(Generic[N]):
+class TransferStudy(ABC, Generic[N]):
     """A study whose runs are grouped by network."""
 
     groups: Mapping[N, Group]
+
+    @cached_property
+    def _comparisons(self) -> dict[tuple[N, N, str], Comparison | None]:
+        return {}
+
+    def compare(self, first: N, second: N, metric: str) -> Comparison | None:
+        """A metric of two networks, without correction for other comparisons; computed once."""
+        key = (first, second, metric)
+        if key not in self._comparisons:
+            self._comparisons[key] = self._compare(*key)
+        return self._comparisons[key]
+
+    @abstractmethod
+    def _compare(self, first: N, second: N, metric: str) -> Comparison | None: ...
 
     @property
     def done(self) -> list[N]:

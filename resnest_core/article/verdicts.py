@@ -9,6 +9,7 @@ from resnest_core.article.phrases import ALPHA
 REPRODUCED, REFUTED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
 VERDICTS = (REPRODUCED, REFUTED, UNDECIDED, NOT_RUN)
 POWER = 0.8
+LARGEST_EFFECT = 20.0  # deviations: two observations show it, and the solver finds nothing beyond
 
 
 def of_value(value: float, claimed: float, tolerance: float) -> str:
@@ -47,6 +48,3 @@ def needed(low: float, high: float, n: int, effect: float) -> int | None:
     if deviation <= 0 or effect / deviation > LARGEST_EFFECT:
         return None
     return math.ceil(TTestPower().solve_power(effect / deviation, alpha=ALPHA, power=POWER))
-
-
-LARGEST_EFFECT = 20.0  # deviations: two observations show it, and the solver finds nothing beyond

@@ -47,7 +47,7 @@ class Finished:
 
     @cached_property
     def path(self) -> Path:
-        return _found(self.directory)
+        return seen_from_root(self.directory)
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -65,8 +65,8 @@ class Finished:
         given = dict(self.result["parameters"])
         given |= {"protocol": Protocol(**given["protocol"]), "recipe": Recipe(**given["recipe"])}
         weights = given["weights"] or str(self.path / WEIGHTS)
-        given["weights"] = weights if weights == "published" else str(_found(weights))
-        given["data"] = given["data"] and str(_found(given["data"]))
+        given["weights"] = weights if weights == "published" else str(seen_from_root(weights))
+        given["data"] = given["data"] and str(seen_from_root(given["data"]))
         return Classification(**given)
 
     @property
@@ -103,12 +103,14 @@ class Finished:
     def logits(self, images: Iterable[Image.Image], transform: Transform | None = None) -> Tensor:
         """The logits (N, classes), float32 on the CPU, of N images; `transform` in place of the experiment's own."""
         inputs = map(transform or self.input, images)
-        return torch.cat([self._forward(batch) for batch in _batches(inputs, self.settings.protocol.batch_size)])
+        return torch.cat([self.forward(batch) for batch in _batches(inputs, self.settings.protocol.batch_size)])
 
     @torch.inference_mode()
-    def _forward(self, images: Tensor) -> Tensor:
-        with autocast(self.device, self.settings.protocol.precision):
-            return self.network(images.to(self.device)).float().cpu()
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The logits (N, classes), float32 on the CPU, of inputs (N, 3, S, S), where the network has been placed."""
+        device = next(self.network.parameters()).device
+        with autocast(device, self.settings.protocol.precision):
+            return self.network(inputs.to(device)).float().cpu()
 
 
 def open_runs(directories: Iterable[str]) -> list[Finished]:
@@ -131,7 +133,7 @@ def described(runs: Sequence[Finished], **own: Any) -> dict[str, Any]:
     return {"runs": [run.directory for run in runs], "models": {run.name: run.model_name for run in runs}, **own}
 
 
-def _found(path: str) -> Path:
+def seen_from_root(path: str) -> Path:
     """A path as it is, or seen from the root of the repository, where the study's notebooks run."""
     return Path(path) if Path(path).exists() or Path(path).is_absolute() else ROOT / path
 

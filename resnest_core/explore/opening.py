@@ -23,7 +23,7 @@ from resnest_core.evaluation.results import RECORDS, RESULT
 from resnest_core.experiments.classification import Classification
 from resnest_core.experiments.detection import ObjectDetection
 from resnest_core.experiments.detection import dataset_of as detection_dataset_of
-from resnest_core.experiments.finished import ROOT, Finished
+from resnest_core.experiments.finished import Finished, seen_from_root
 from resnest_core.experiments.segmentation import SemanticSegmentation
 from resnest_core.experiments.segmentation import dataset_of as segmentation_dataset_of
 from resnest_core.explore.runs import Run
@@ -175,9 +175,9 @@ def _reopened(run: Run, directory: Path) -> Dense:
             f"'{directory / RESULT}' is not of this version ({reason}); run that experiment again"
         ) from None
     weights = settings.weights or str(directory / WEIGHTS)
-    weights = weights if weights == "published" else str(_seen_from_root(weights))
+    weights = weights if weights == "published" else str(seen_from_root(weights))
     _check_weights(weights, run)
-    return replace(settings, weights=weights, backbone="", data=settings.data and str(_seen_from_root(settings.data)))
+    return replace(settings, weights=weights, backbone="", data=settings.data and str(seen_from_root(settings.data)))
 
 
 def _check_weights(weights: str, run: Run) -> None:
@@ -188,8 +188,3 @@ def _check_weights(weights: str, run: Run) -> None:
         raise InputError(f"the weights '{weights}' of '{run.title}' are gone; run that experiment again")
     if sha256(weights) != run.result["provenance"]["weights_sha256"]:
         raise InputError(f"the weights '{weights}' are not those that '{run.title}' was evaluated with; run it again")
-
-
-def _seen_from_root(path: str) -> Path:
-    """A path as it is, or seen from the root of the repository, where the study's notebooks run."""
-    return Path(path) if Path(path).exists() else ROOT / path

@@ -52,7 +52,9 @@ def test_numbers_of_the_results_are_in_text_table_and_figure(sections: Sections,
     constant = found.metric("mini_resnest11", "all.constant").value
     assert f"vary about equal ones: {constant:.0f} % of that is constant" in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert [row.split(" | ")[0] for row in rows[2:]] == ["| ResNeSt-11", "| ResNeSt-20", "| 4s1x64d", "| 1s1x64d"]
+    page = "attention/classifiers/index.html"
+    labels = ("ResNeSt-11", "ResNeSt-20", "4s1x64d", "1s1x64d")
+    assert [row.split(" | ")[0] for row in rows[2:]] == [f"| [{label}]({page})" for label in labels]
     assert rows[-1].endswith("| – | – |"), "a single split has neither equal nor rolled weights"
     assert "attention.svg" in text
     assert (tmp_path / "article" / "attention.svg").exists()
@@ -113,7 +115,7 @@ def test_experiments_are_corrected_each_for_itself(tmp_path: Path) -> None:
     attention(study, {"mini_resnest11": 2}, name="one")
     attention(study, {"mini_1s1x64d_seed0": 1}, name="other")
     found = Attention(Store(study.write_plan()))
-    assert found.names == ["mini_resnest11", "mini_1s1x64d_seed0"]
+    assert found.networks == ["mini_resnest11", "mini_1s1x64d_seed0"]
     assert found.table().caption.endswith("after Holm's correction within each experiment.")
 
 
@@ -134,4 +136,4 @@ def test_a_run_analysed_twice_is_refused(tmp_path: Path) -> None:
     attention(study, {"mini_resnest11": 2})
     attention(study, {"mini_resnest11": 2}, name="again")
     with pytest.raises(InputError, match="analyses a run twice: mini_resnest11"):
-        _ = Attention(Store(study.write_plan())).names
+        _ = Attention(Store(study.write_plan())).networks
