@@ -64,8 +64,8 @@ def test_preprocessing_belongs_to_the_published_weights() -> None:
         256,
         "bicubic",
     )
-    other = replace(experiment, preprocessing="resize_then_crop", crop_size=224)
-    assert (other.rule.rule, other.rule.crop_size) == ("resize_then_crop", 224)
+    other = replace(experiment, preprocessing="resize_then_crop", interpolation="bilinear", crop_size=224)
+    assert (other.rule.rule, other.rule.interpolation, other.rule.crop_size) == ("resize_then_crop", "bilinear", 224)
 
 
 def test_aliases_of_the_ablation_are_the_same_networks() -> None:

@@ -56,6 +56,7 @@ def evaluate(
     preprocessing: Annotated[
         str, typer.Option(help="Classifiers: centre_square (the authors') or resize_then_crop.")
     ] = "",
+    interpolation: Annotated[str, typer.Option(help="Classifiers: bicubic (the authors') or bilinear.")] = "",
     batch_size: Annotated[int, typer.Option(help="Classifiers: images in a forward pass.")] = 32,
     view: View = "multi_scale",
     memory_budget: MemoryBudget = 0.0,
@@ -74,7 +75,8 @@ def evaluate(
     elif task in DETECTION:
         line = _detector_line(common, dataset, machine, short_side)
     else:
-        images: dict[str, Any] = {"crop_size": _checked_crop_size(crop_size), "preprocessing": preprocessing}
+        ways = {"preprocessing": preprocessing, "interpolation": interpolation}
+        images: dict[str, Any] = {"crop_size": _checked_crop_size(crop_size), **ways}
         line = _classifier_line(common | images, dataset, machine | {"batch_size": batch_size})
     print(line)
 

@@ -23,8 +23,8 @@ class Classification(Experiment):
 
     `weights` is "published", a file, or empty: then the network is trained here by `recipe`, on the first
     `train_limit` training images (0: all). `data` is the data directory; empty for what comes with the repository.
-    `limit` takes the first images of the test set (0: all). `crop_size` 0 and `preprocessing` "" stand for those that
-    the checkpoint was published with, or the network's own size and the authors' rule.
+    `limit` takes the first images of the test set (0: all). `crop_size` 0, `preprocessing` "" and `interpolation` ""
+    stand for those that the checkpoint was published with, or the network's own size and the authors' rule and filter.
     """
 
     model: str
@@ -35,6 +35,7 @@ class Classification(Experiment):
     limit: int = 0
     crop_size: int = 0
     preprocessing: str = ""
+    interpolation: str = ""
     protocol: Protocol = field(default_factory=Protocol)
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
@@ -54,7 +55,12 @@ class Classification(Experiment):
             own = Preprocessing(**checkpoints.published(self.model).preprocessing)
         else:
             own = Preprocessing(crop_size=CLASSIFIERS[self.model].crop_size)
-        return replace(own, rule=self.preprocessing or own.rule, crop_size=self.crop_size or own.crop_size)
+        return replace(
+            own,
+            rule=self.preprocessing or own.rule,
+            interpolation=self.interpolation or own.interpolation,
+            crop_size=self.crop_size or own.crop_size,
+        )
 
     @cached_property
     def result(self) -> dict[str, Any]:

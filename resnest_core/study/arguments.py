@@ -37,7 +37,7 @@ def parser() -> Parser:
     add("--profile", metavar="NAME", default="default", help=f"one of {', '.join(profiles())} (default: default)")
     add("--only", metavar="STUDY", help="run this study and what it needs")
     add("--data", metavar="DIR", type=_directory, help="where the data set lies (default: the embedded one)")
-    add("--jobs", metavar="N", type=_positive, default=_cores(), help="experiments at a time (default: one a core)")
+    add("--jobs", metavar="N", type=_positive, default=cores(), help="experiments at a time (default: one a core)")
     add("--force", action="store_true", help="run what is up to date as well, from the beginning")
     add("--allow-missing", action="store_true", help="leave out what lacks its data or weights, and run the rest")
     add("--list", action="store_true", help="only say what would run, and why")
@@ -75,6 +75,6 @@ def _positive(value: str) -> int:
     return int(value)
 
 
-def _cores() -> int:
+def cores() -> int:
     """The cores that this process may use, which in a container can be fewer than the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from resnest_core.study.arguments import cores
+
+MOST_WORKERS = 4  # of the tests: each can take 3 GiB
 STRIPPED = "metadata.papermill cell.metadata.papermill metadata.language_info"
 
 
@@ -13,12 +16,13 @@ def commands(root: Path) -> dict[str, list[str]]:
         str(path.relative_to(root)) for folder in ("notebooks", "report") for path in (root / folder).glob("*.ipynb")
     )
     python = [sys.executable, "-P", "-m"]
+    side_by_side = ["-n", str(min(cores(), MOST_WORKERS)), "--dist", "loadfile", "--no-loadscope-reorder"]
     return {
         "ruff check": [*python, "ruff", "check", "."],
         "ruff format": [*python, "ruff", "format", "--check", "."],
         "mypy": [*python, "mypy", "resnest_core"],
         "nbstripout": [*python, "nbstripout", "--verify", "--extra-keys", STRIPPED, *notebooks],
-        "pytest": [*python, "pytest", "-q"],
+        "pytest": [*python, "pytest", "-q", *side_by_side],
     }
 
 
