@@ -9,7 +9,7 @@ from torch import nn
 from resnest_core.errors import InputError, unknown
 
 Model = TypeVar("Model", bound=nn.Module)
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -26,12 +26,12 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
-    """The context in which a forward pass has `precision`; fp32 is exact, on GPUs too (no TF32)."""
+    """The context in which a forward pass has `precision`; TF32 is used, on GPUs that have it, for "tf32" alone."""
     if precision not in PRECISIONS:
         raise unknown("precision", precision, PRECISIONS)
     dtype = PRECISIONS[precision]
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 

@@ -1,0 +1,152 @@
+"""Ways of carrying out a network: folding changes nothing but rounding, and auto takes what its measurements say."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import resnest_core as rc
+from resnest_core import modes
+from resnest_core.devices import choose_device
+from resnest_core.errors import InputError
+from resnest_core.folding import folded
+from resnest_core.models.split_attention import SplitAttentionConv2d
+from resnest_core.modes import Choice, Execution, Runner, Trial, best, candidates, choose, exact, fast
+
+CPU = choose_device("cpu")
+
+
+def network(name: str) -> nn.Module:
+    """With statistics of normalisation that are not the initial ones, which folding would not feel."""
+    torch.manual_seed(0)
+    model = rc.create_model(name).eval()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+    return model
+
+
+def norms(model: nn.Module) -> int:
+    return sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+
+
+@pytest.mark.parametrize("name", ["mini_resnest11", "mini_resnetd11", "mini_4s2x40d", "resnest50_fast_2s2x40d"])
+@torch.no_grad()
+def test_folding_changes_nothing_but_rounding(name: str) -> None:
+    model, images = network(name), torch.randn(2, 3, 45, 61)
+    expected = model(images)
+    found = folded(model, images[:1])
+    assert norms(found) == 0
+    assert norms(model) > 0, "the network itself stays as it is"
+    assert modes.difference(found(images), expected).max() < 1e-5
+
+
+@torch.no_grad()
+def test_segmenters_and_detectors_are_folded_too() -> None:
+    model, images = network("mini_deeplab_resnest11"), torch.randn(1, 3, 45, 61)
+    found = folded(model, images)
+    assert norms(found) == 0
+    assert modes.difference(found(images)["out"], model(images)["out"]).max() < 1e-5
+    detector, picture = network("mini_mask_rcnn_resnest11"), torch.rand(3, 50, 70) * 255
+    found = folded(detector, [picture])
+    assert norms(found.backbone.bottom_up) == 0  # type: ignore[union-attr]
+    features = [m.backbone(m.batch([picture])[0]) for m in (detector, found)]  # type: ignore[operator, union-attr]
+    for exactly, quickly in zip(*features, strict=True):
+        assert modes.difference(quickly, exactly).max() < 1e-4
+
+
+def test_a_normalisation_that_follows_no_convolution_of_its_own_stays() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.shared = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+            self.first, self.sum, self.twice = nn.BatchNorm2d(3), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(self.conv(x)) + x
+            return self.twice(self.shared(self.shared(self.sum(x))))
+
+    torch.manual_seed(0)
+    model, images = Odd().eval(), torch.randn(2, 3, 5, 5)
+    for norm in (model.first, model.sum, model.twice):
+        norm.running_mean.normal_()
+    found = folded(model, images)
+    assert norms(found) == 2
+    assert isinstance(found.first, nn.Identity)
+    assert torch.allclose(found(images), model(images), atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_every_way_stays_near_exact(precision: str, channels_last: bool) -> None:
+    model, images = network("mini_resnest11"), torch.randn(5, 3, 28, 28)
+    expected = Runner(model, CPU, exact(), images[:1])(images)
+    found = Runner(model, CPU, Execution(precision, channels_last), images[:1])(images)
+    largest = modes.difference(found.float(), expected).max()
+    assert largest < (1e-5 if precision == "fp32" else 0.1)
+    assert (largest > 1e-4) == (precision == "bf16"), "half precision must be felt"
+
+
+def test_a_compiled_network_gives_the_same() -> None:
+    torch.manual_seed(0)
+    model, images = SplitAttentionConv2d(8, 8, radix=2).eval(), torch.randn(3, 8, 9, 9)
+    if not modes.can_compile(CPU):
+        with pytest.raises(Exception, match=r"compiler"):
+            Runner(model, CPU, Execution(compiled="default"), images)(images)
+        return
+    found = Runner(model, CPU, Execution(compiled="default"), images)(images)
+    assert modes.difference(found, model(images)).max() < 1e-5
+
+
+def test_auto_takes_the_fastest_within_the_tolerance() -> None:
+    slow, near, far, nan = (Execution("fp32", last, fold) for last in (True, False) for fold in (True, False))
+    trials = [Trial(slow, 4.0, 0.0), Trial(near, 2.0, modes.TOLERANCE), Trial(far, 1.0, 2 * modes.TOLERANCE)]
+    assert best([*trials, Trial(nan, 0.5, float("nan"))]).execution == near
+
+
+def test_auto_measures_what_it_chooses_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "SECONDS", 0.01)
+    model, images = network("mini_resnest11"), torch.randn(4, 3, 28, 28)
+    built: list[Execution] = []
+
+    def build(way: Execution) -> Runner:
+        built.append(way)
+        return Runner(model, CPU, dataclasses.replace(way, compiled=""), images[:1])
+
+    choice = choose("auto", build, CPU, images, batches=1)
+    ways = [trial.execution for trial in choice.trials]
+    assert ways == candidates(CPU, compiling=False) == built[1:]
+    assert ways[0] == exact()
+    assert choice.trials[0].difference == 0
+    assert choice.execution == best(list(choice.trials)).execution
+    assert choice.facts()["mode"] == "auto"
+    assert len(choice.facts()["trials"]) == len(ways)
+    monkeypatch.setattr(modes, "can_compile", lambda device: True)
+    many = choose("auto", build, CPU, images, batches=10**9)
+    assert [t.execution for t in many.trials[len(ways) :]] == candidates(CPU, compiling=True)
+
+
+def test_the_modes_are_what_the_machine_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose("exact", None, CPU, torch.empty(0), 1) == Choice("exact", Execution())  # type: ignore[arg-type]
+    monkeypatch.setattr(modes, "has_bf16", lambda device: True)
+    monkeypatch.setattr(modes, "can_compile", lambda device: True)
+    assert fast(CPU) == Execution("bf16", compiled="default")
+    assert fast(CPU, compiling=False) == Execution("bf16")
+    monkeypatch.setattr(modes, "can_compile", lambda device: False)
+    assert fast(CPU) == Execution("bf16")
+    monkeypatch.setattr(modes, "has_bf16", lambda device: False)
+    assert fast(CPU) == Execution("fp32")
+    assert {way.precision for way in candidates(CPU, compiling=False)} == {"fp32"}
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(InputError, match=r"unknown mode 'quick'; valid: auto, exact, fast"):
+        choose("quick", None, CPU, torch.empty(0), 1)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"unknown precision 'int8'"):
+        Execution("int8")
+    with pytest.raises(InputError, match=r"unknown way of compiling 'best'; valid: default"):
+        Execution(compiled="best")
