@@ -1,0 +1,60 @@
+"""What a machine can do at the most: its large matrix products in each precision, and its copies of memory."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from resnest_core.devices import PRECISIONS, autocast
+from resnest_core.evaluation.results import Metric, rate
+from resnest_core.modes import has_bf16, seconds_a_call
+
+SIDE = {"cpu": 4096, "cuda": 8192}  # of the matrices
+COPIED = 2**30  # bytes, more than any cache holds
+
+
+def ceilings(device: torch.device) -> dict[str, Any]:
+    """Operations a second (two a multiply-add) of matrix products, and bytes a second read and written by a copy."""
+    precisions = [p for p in PRECISIONS if device.type == "cuda" or p == "fp32" or (p == "bf16" and has_bf16(device))]
+    return {
+        "matrix_product": {precision: _matrix_product(device, precision) for precision in precisions},
+        "copy": _copy(device),
+    }
+
+
+@torch.inference_mode()
+def _matrix_product(device: torch.device, precision: str) -> Metric:
+    side = SIDE[device.type]
+    dtype = PRECISIONS[precision] or torch.float32
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    with autocast(device, "tf32" if precision == "tf32" else "fp32"):
+        return _a_second(2 * side**3, lambda: left @ right, device, "operations/s")
+
+
+def _copy(device: torch.device) -> Metric:
+    source = torch.ones(COPIED // 4, device=device)
+    target = torch.empty_like(source)
+    return _a_second(2 * COPIED, lambda: target.copy_(source), device, "bytes/s")
+
+
+def _a_second(amount: float, call: Callable[[], object], device: torch.device, unit: str) -> Metric:
+    return rate([amount / seconds for seconds in seconds_a_call(call, device)]) | {"unit": unit}
+
+
+@torch.inference_mode()
+def traffic(model: nn.Module, images: torch.Tensor) -> int:
+    """Numbers that the layers of `model` read and write for `images`: inputs, outputs and weights, no cache helping."""
+    total = 0
+
+    def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        nonlocal total
+        tensors = [t for t in (*inputs, output, *module.parameters(recurse=False)) if isinstance(t, torch.Tensor)]
+        total += sum(tensor.numel() for tensor in tensors)
+
+    leaves = [m for m in model.modules() if not list(m.children()) and not isinstance(m, nn.Identity)]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return total

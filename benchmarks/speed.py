@@ -1,0 +1,145 @@
+"""How fast networks are in each way of carrying them out, by turns within one run, and what each way changes."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from benchmarks import authors_way
+from benchmarks.ceilings import traffic
+from resnest_core.devices import synchronise
+from resnest_core.evaluation.results import metric, rate
+from resnest_core.models import create_model, list_models
+from resnest_core.modes import Execution, Runner, can_compile, candidates, difference, exact, fast
+from resnest_core.profiling import count_parameters, multiply_adds, peak_memory
+
+CLASSIFIERS = tuple(name for name in list_models("classification") if not name.startswith("mini_"))
+SEGMENTER, CROP = "deeplab_resnest50_ade", 480
+DETECTOR, SEEN = "faster_rcnn_resnest50_fpn", (800, 1333)
+CROP_SIZE = 224
+TIMM = {
+    "resnest50": "resnest50d",
+    "resnest101": "resnest101e",
+    "resnest200": "resnest200e",
+    "resnest269": "resnest269e",
+    "resnest50_fast_4s2x40d": "resnest50d_4s2x40d",
+    "resnest50_fast_1s4x24d": "resnest50d_1s4x24d",
+}
+LITERAL = "authors' way"
+
+Calls = dict[str, Callable[[Any], Any]]
+
+
+def by_turns(calls: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
+    """Seconds of single calls: each once a round, to and fro by turns, after a round that is thrown away."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for turn in tqdm(range(rounds + 1), desc="rounds", leave=False):
+        for name in calls if turn % 2 else reversed(calls):
+            synchronise(device)
+            start = time.perf_counter()
+            calls[name]()
+            synchronise(device)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: values[1:] for name, values in seconds.items()}
+
+
+def quotient(numerator: list[float], denominator: list[float]) -> dict[str, Any]:
+    """The ratio of two measurements round by round: median and quartiles."""
+    return rate((np.array(numerator) / np.array(denominator)).tolist()) | {"unit": "1"}
+
+
+def classifier(name: str, device: torch.device, batch: int, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
+    """A row for each way of carrying out a classifier with random weights, timm's network among them."""
+    model = _random(name)
+    images = torch.randn(batch, 3, CROP_SIZE, CROP_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    calls = {str(way): Runner(model, device, way, images[:1].cpu()) for way in _ways(device, compiled)}
+    plain = Execution(channels_last=False, folded=False)
+    literal = authors_way.with_lists(copy.deepcopy(model))
+    calls = {LITERAL: Runner(literal, device, plain, None), **calls, **_timm(name, device)}
+    facts = {
+        "network": name,
+        "crop_size": CROP_SIZE,
+        "parameters": count_parameters(model),
+        "multiply_adds": multiply_adds(model, CROP_SIZE),
+        "traffic": traffic(model.to("cpu"), images[:1].cpu()),
+    }
+    return [facts | row for row in _measured(calls, images, rounds, device)]
+
+
+def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
+    """A row for each way of carrying out the segmentation network on crops."""
+    model, crops = _random(SEGMENTER), torch.randn(batch, 3, CROP, CROP).to(device)
+    calls: Calls = {str(way): Runner(model, device, way, crops[:1].cpu(), "logits") for way in _ways(device, compiled)}
+    literal = authors_way.with_lists(copy.deepcopy(model))
+    plain = Execution(channels_last=False, folded=False)
+    calls = {LITERAL: Runner(literal, device, plain, None, "logits"), **calls}
+    facts = {"network": SEGMENTER, "crop_size": CROP, "parameters": count_parameters(model)}
+    return [facts | row for row in _measured(calls, crops, rounds, device)]
+
+
+def detector(device: torch.device, rounds: int) -> list[dict[str, Any]]:
+    """A row for each way of carrying out the detector, from one image to its detections; sizes vary: never compiled."""
+    model, image = _random(DETECTOR), (torch.rand(3, *SEEN) * 255).to(device)
+    small = [torch.rand(3, 64, 64) * 255]
+    ways = dict.fromkeys((exact("fp32", device), fast(device, compiling=False)))
+    calls: Calls = {str(way): Runner(model, device, way, small) for way in ways}
+    literal = authors_way.with_lists(copy.deepcopy(model))
+    calls = {LITERAL: Runner(literal, device, Execution(channels_last=False, folded=False), None), **calls}
+    seconds = by_turns({name: lambda call=call: call([image]) for name, call in calls.items()}, rounds, device)
+    facts = {"network": DETECTOR, "height": SEEN[0], "width": SEEN[1], "parameters": count_parameters(model)}
+    return [facts | _row(name, 1, seconds) for name in calls]
+
+
+def _ways(device: torch.device, compiled: bool) -> list[Execution]:
+    ways = [exact("fp32", device), *candidates(device, compiling=False)]
+    ways += candidates(device, compiling=True) if compiled and can_compile(device) else []
+    return list(dict.fromkeys(ways))
+
+
+def _random(name: str) -> nn.Module:
+    torch.manual_seed(0)
+    return create_model(name).eval()
+
+
+def _timm(name: str, device: torch.device) -> Calls:
+    """timm's network of that name with random weights, plain and in bfloat16, where timm is installed and has it."""
+    try:
+        import timm
+    except ImportError:
+        return {}
+    if name not in TIMM:
+        return {}
+    model = timm.create_model(TIMM[name])
+    ways = [Execution(channels_last=False, folded=False), Execution("bf16", folded=False)]
+    return {f"timm, {way}": Runner(model, device, way, None) for way in ways}
+
+
+def _measured(calls: Calls, images: Tensor, rounds: int, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Speed, memory, and distance from the authors' way, of each of `calls` on `images` (N, ...)."""
+    reference = calls[LITERAL](images).float()
+    seconds = by_turns({name: lambda call=call: call(images) for name, call in calls.items()}, rounds, device)
+    for name, call in calls.items():
+        row = _row(name, len(images), seconds)
+        row["memory"] = metric(peak_memory(lambda call=call: call(images), device).bytes, "bytes")
+        yield row if name.startswith("timm") else row | _distance(call(images).float(), reference)
+
+
+def _row(name: str, batch: int, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    return {
+        "way": name,
+        "batch_size": batch,
+        "images_per_second": rate([batch / value for value in seconds[name]]),
+        "times_as_fast": quotient(seconds[LITERAL], seconds[name]),
+    }
+
+
+def _distance(output: Tensor, reference: Tensor) -> dict[str, Any]:
+    """Largest and median difference of outputs (N, K, ...), in deviations, and the share of changed classes."""
+    apart = difference(output, reference)
+    flipped = (output.argmax(1) != reference.argmax(1)).float().mean()
+    return {"largest": float(apart.max()), "median": float(apart.median()), "flipped": float(flipped)}

@@ -1,0 +1,90 @@
+"""The benchmark command on networks and sizes so small that it ends: what it counts and compares, never how fast."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from typer.testing import CliRunner
+
+from benchmarks import __main__ as command
+from benchmarks import ceilings, speed, training
+from resnest_core import modes
+from resnest_core.devices import choose_device
+
+CPU = choose_device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modes, "SECONDS", 0.0)
+    monkeypatch.setattr(ceilings, "SIDE", {"cpu": 8})
+    monkeypatch.setattr(ceilings, "COPIED", 1024)
+    for name, value in {"SEGMENTER": "mini_deeplab_resnest11", "CROP": 40, "CROP_SIZE": 32}.items():
+        monkeypatch.setattr(speed, name, value)
+    monkeypatch.setattr(speed, "DETECTOR", "mini_faster_rcnn_resnest11")
+    monkeypatch.setattr(speed, "SEEN", (40, 56))
+    monkeypatch.setattr(training, "CROP_SIZE", 32)
+    monkeypatch.setattr(command, "REFERENCE", "resnest50_fast_1s1x64d")
+
+
+def test_traffic_is_inputs_outputs_and_weights() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Identity(), nn.ReLU())
+    convolution = 3 * 8 * 9 + 4 * 8 * 9 + 4 * 3 * 3 * 3 + 4
+    assert ceilings.traffic(model, torch.zeros(1, 3, 8, 9)) == convolution + 2 * 4 * 8 * 9
+
+
+def test_turns_go_to_and_fro_after_a_first_round() -> None:
+    order: list[str] = []
+    seconds = speed.by_turns({name: lambda name=name: order.append(name) for name in "abc"}, 2, CPU)
+    assert "".join(order) == "cbaabccba"
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    found = speed.quotient([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
+    assert (found["value"], found["n"], found["unit"]) == (3.0, 3, "1")
+
+
+def test_distances_are_in_deviations_of_the_reference() -> None:
+    reference = torch.tensor([[1.0, 3.0], [3.0, 1.0]])
+    found = speed._distance(reference + torch.tensor([[3.0, 0.0], [0.0, 0.0]]), reference)
+    assert found["largest"] == pytest.approx(3 / np.std([1, 3, 3, 1], ddof=1))
+    assert (found["median"], found["flipped"]) == (0.0, 0.5)
+
+
+def test_timm_is_left_out_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not speed._timm("resnetd50", CPU)
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    assert not speed._timm("resnest50", CPU)
+
+
+@pytest.mark.timeout(300)
+def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated: list[str] = []
+
+    def evaluations(name: str, files: object, *_: object) -> list[SimpleNamespace]:
+        evaluated.append(name)
+        return []
+
+    monkeypatch.setattr(command.pipeline, "evaluations", evaluations)
+    network = command.REFERENCE
+    arguments = ["--networks", network, "--compiled", "none", "--batch-size", "2", "--rounds", "1", "--limit", "2"]
+    app = command.typer.Typer()
+    app.command()(command.main)
+    ran = CliRunner().invoke(app, ["--out", str(tmp_path / "new" / "machine.json"), *arguments])
+    assert ran.exit_code == 0, ran.output
+    found = json.loads((tmp_path / "new" / "machine.json").read_text())
+    assert found["ceilings"]["matrix_product"]["fp32"]["value"] > 0
+    rows = {row["way"]: row for row in found["networks"]}
+    assert rows[speed.LITERAL]["times_as_fast"]["value"] == 1
+    assert rows[str(modes.exact())]["largest"] < 1e-5
+    assert all(row["network"] == network and row["multiply_adds"] > 10**7 for row in rows.values())
+    assert {row["way"] for row in found["training"]} >= {speed.LITERAL, "fp32"}
+    assert len(found["detector"]) >= 2
+    assert found["segmenter"][0]["network"] == "mini_deeplab_resnest11"
+    assert evaluated == [network]
+    assert found["provenance"]["threads"] == torch.get_num_threads()
