@@ -54,8 +54,8 @@ class SplitAttentionConv2d(nn.Module):
         x = self.relu(self.dropblock(self.bn0(self.conv(x))))
         splits = x.reshape(x.shape[0], self.radix, x.shape[1] // self.radix, x.shape[2], x.shape[3])  # (N, R, C, H, W)
         pooled = splits.mean(dim=(3, 4)).sum(dim=1)  # (N, C)
-        attention = self.attention(pooled)  # (N, R, C)
-        return (splits * attention[:, :, :, None, None]).sum(dim=1)  # (N, C, H, W)
+        attention = self.attention(pooled).to(x.dtype)[:, :, :, None, None]  # (N, R, C, 1, 1)
+        return weighted_sum(splits, attention)  # (N, C, H, W)
 
     def attention(self, pooled: Tensor) -> Tensor:
         """The weights (N, R, C) of the splits, from their pooled sum (N, C)."""
@@ -65,6 +65,18 @@ class SplitAttentionConv2d(nn.Module):
         logits = logits.reshape(logits.shape[0], self.cardinality, self.radix, group).transpose(1, 2)  # (N, R, K, C/K)
         weights = logits.softmax(dim=1) if self.radix > 1 else torch.sigmoid(logits)
         return weights.flatten(2)  # (N, R, C)
+
+
+def weighted_sum(splits: Tensor, weights: Tensor) -> Tensor:
+    """The sum (N, C, H, W) of splits (N, R, C, H, W), each times its weights (N, R, C, 1, 1).
+
+    Split by split: on a CPU, product and sum over all at once take a tenth of a whole network's forward pass more.
+    """
+    parts, shares = splits.unbind(1), weights.unbind(1)  # R of (N, C, H, W), R of (N, C, 1, 1)
+    total = parts[0] * shares[0]
+    for r in range(1, len(parts)):
+        total = torch.addcmul(total, parts[r], shares[r])
+    return total
 
 
 def _convolution(
