@@ -5,6 +5,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from resnest_core import distributed
 from resnest_core.cli import evaluation, networks, weights
 from resnest_core.errors import InputError
 
@@ -29,6 +30,7 @@ def main() -> None:
         message = _usage(error)
     except OSError as error:
         message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    distributed.after_first()
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
