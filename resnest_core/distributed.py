@@ -1,11 +1,10 @@
 """Several processes that share one piece of work, as torchrun starts them; one on its own is the first of one."""
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 # torchrun ends the others if a process fails, so that none has to give up waiting by itself.
 LONGEST_WAIT = timedelta(days=7)
-GRACE = 5.0  # seconds in which it does so
+SHORT_WAIT = timedelta(seconds=10)
 
 
 def world() -> int:
@@ -66,24 +65,17 @@ def total(value: "Tensor") -> "Tensor":
     return summed
 
 
-@contextmanager
-def together() -> Iterator[None]:
-    """Work in which processes need each other.
-
-    Where one fails the others lose their connection. They keep still until torchrun ends them, so that the first error
-    is the one to be read.
-    """
+def is_first_to_fail() -> bool:
+    """Whether this process, which has failed, is the first to say so: others then fail for want of it."""
+    if world() == 1:
+        return True
+    place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     try:
-        yield
-    except RuntimeError:
-        _wait_for_the_end()
-        raise
-
-
-def after_first() -> None:
-    """Wait, unless this is the first process, until torchrun would have ended this one if the first had failed, too."""
-    if not is_first():
-        _wait_for_the_end()
+        store = import_module("torch.distributed").TCPStore(*place, is_master=False, timeout=SHORT_WAIT)
+        return store.add(f"failed in attempt {attempt}", 1) == 1
+    except RuntimeError:  # no torchrun is there any more to keep the count
+        return True
 
 
 def part_with(line: str) -> None:
@@ -97,13 +89,7 @@ def part_with(line: str) -> None:
 @cache
 def join() -> Any:
     """torch.distributed, the processes having met: gloo carries what is on CPUs, nccl what is on GPUs."""
-    import torch.distributed  # seconds to import, for several processes alone
-
-    if not torch.distributed.is_initialized():
-        torch.distributed.init_process_group(timeout=LONGEST_WAIT)
-    return torch.distributed
-
-
-def _wait_for_the_end() -> None:
-    if world() > 1:
-        time.sleep(GRACE)
+    library = import_module("torch.distributed")  # takes seconds, for several processes alone
+    if not library.is_initialized():
+        library.init_process_group(timeout=LONGEST_WAIT)
+    return library

@@ -57,12 +57,11 @@ class Evaluation(ABC):
     ) -> dict[str, Any]:
         """Write records and result into `out`, whatever rows an evaluation that was interrupted has left there."""
         out = output_directory(out)
-        with distributed.together():
-            parts = Parts(out / "partial", self._identity)
-            mine = self._left(parts)[distributed.part()]
-            parts.fill(self.rows(mine), sum(map(self._length, mine)))
-            distributed.barrier()
-            return distributed.of_first(lambda: self._finish(out, parts, weights_file, parameters, more_metrics))
+        parts = Parts(out / "partial", self._identity)
+        mine = self._left(parts)[distributed.part()]
+        parts.fill(self.rows(mine), sum(map(self._length, mine)))
+        distributed.barrier()
+        return distributed.of_first(lambda: self._finish(out, parts, weights_file, parameters, more_metrics))
 
     @property
     def _identity(self) -> dict[str, Any]:

@@ -103,13 +103,12 @@ class Training(ABC):
 
     def finish(self, out: Path) -> Trained:
         """Train to the end, from wherever an earlier call was interrupted, and store curves and weights in `out`."""
-        with distributed.together():
-            if not self._load_finished(out):
-                self._load_state(out)
-                self._run(out)
-                if distributed.is_first():
-                    self._save_finished(out)
-            distributed.barrier()
+        if not self._load_finished(out):
+            self._load_state(out)
+            self._run(out)
+            if distributed.is_first():
+                self._save_finished(out)
+        distributed.barrier()
         images = self.steps * self.recipe.batch_size
         return Trained(self.model, pd.read_csv(out / CURVES), out / WEIGHTS, self.seconds, images / self.seconds)
 
