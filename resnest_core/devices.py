@@ -6,6 +6,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from resnest_core import distributed
 from resnest_core.errors import InputError, unknown
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -13,9 +14,9 @@ PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device `name`; "auto" is the first GPU where there is one, else the CPU."""
+    """The device `name`; "auto" is this process's GPU where there are any, the first for one process, else the CPU."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -23,6 +24,13 @@ def choose_device(name: str = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise InputError(f"device '{name}' cannot be used ({reason}); valid: auto, cpu, cuda, cuda:N") from None
     return device
+
+
+def _own_gpu() -> torch.device:
+    own, there = distributed.local_rank(), torch.cuda.device_count()
+    if own >= there:
+        raise InputError(f"process {own} of this machine has no GPU of its own; valid: up to {there} processes, or cpu")
+    return torch.device("cuda", own) if distributed.world() > 1 else torch.device("cuda")
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from resnest_core import distributed
 from resnest_core.files import sha256
 from resnest_core.profiling import process_peak_memory
 
@@ -47,6 +48,7 @@ class Stopwatch:
             "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
+            "processes": distributed.world(),
             "precision": precision,
             "data_digest": data_digest,
             "weights_file": None if weights_file is None else Path(weights_file).name,

@@ -5,6 +5,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
+from resnest_core import distributed
 from resnest_core.cli import evaluation, networks, weights
 from resnest_core.errors import InputError
 
@@ -20,7 +21,10 @@ evaluation.register(app)
 
 
 def main() -> None:
-    """Run the program; bad input and the system's refusals end it with one line and status 2."""
+    """Run the program; bad input and the system's refusals end it with one line and status 2.
+
+    Of several processes the first to fail says why.
+    """
     try:
         sys.exit(app(standalone_mode=False))
     except InputError as error:
@@ -29,7 +33,12 @@ def main() -> None:
         message = _usage(error)
     except OSError as error:
         message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-    print(f"error: {message}", file=sys.stderr)
+    except Exception:
+        if distributed.is_first_to_fail():
+            raise
+        sys.exit(1)
+    if distributed.is_first_to_fail():
+        print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
 
 

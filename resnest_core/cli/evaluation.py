@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resnest_core import distributed
 from resnest_core.cli.options import Data, Device, Limit, Model, Out, Weights, Workers
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -78,7 +79,7 @@ def evaluate(
         ways = {"preprocessing": preprocessing, "interpolation": interpolation}
         images: dict[str, Any] = {"crop_size": _checked_crop_size(crop_size), **ways}
         line = _classifier_line(common | images, dataset, machine | {"batch_size": batch_size})
-    print(line)
+    distributed.part_with(line)
 
 
 def segment(

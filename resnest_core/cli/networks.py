@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resnest_core import distributed
 from resnest_core.cli.options import Data, Device, Model, Out, Workers
 
 DatasetName = Annotated[str, typer.Option("--dataset", help="imagenet, imagefolder (class folders) or fashion_mnist.")]
@@ -77,7 +78,7 @@ def train(
         train_limit=limit,
         recipe=recipe,
     )
-    print(accuracy_line(experiment.result))
+    distributed.part_with(accuracy_line(experiment.result))
 
 
 def benchmark(

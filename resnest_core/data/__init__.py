@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
+from resnest_core import distributed
 from resnest_core.data import (
     coco,
     coco_panoptic,
@@ -112,7 +113,8 @@ def check(name: str, root: str | Path | None = None, *, split: str = "test") -> 
 
 def _open(entries: dict[str, _Entry[Data]], name: str, root: str | Path | None, split: str, limit: int) -> Data:
     dataset = _entry(entries, name).open(root, split, limit)
-    print(f"data: {dataset.source}", flush=True)
+    if distributed.is_first():
+        print(f"data: {dataset.source}", flush=True)
     return dataset
 
 

@@ -1,6 +1,6 @@
 """Batches of a data set: every image once for evaluation, shuffled and augmented for training."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -30,15 +30,37 @@ class _Images(TorchDataset[Tensor]):
         return self.transform(self.dataset.load(index))
 
 
-def evaluation_batches(
-    dataset: Dataset, preprocessing: Preprocessing, *, batch_size: int, first: int = 0, workers: int = 0
-) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Indices (B,) and images (B, 3, S, S) of the data set, in its order, from index `first`; the last may be short.
+class _Augmented(_Images):
+    """As `_Images`, with random numbers that follow from `seed` and the index, whichever process draws them."""
 
-    Images of Fashion-MNIST are taken as they are: `preprocessing` is for photographs.
+    def __init__(self, dataset: Dataset, transform: Transform, seed: int) -> None:
+        super().__init__(dataset, transform)
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> Tensor:
+        image = self.dataset.load(index)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence([self.seed % 2**64, index]).generate_state(1)[0]))
+            return self.transform(image)
+
+
+def evaluation_batches(
+    dataset: Dataset,
+    preprocessing: Preprocessing,
+    *,
+    batch_size: int,
+    numbers: Sequence[int] | None = None,
+    workers: int = 0,
+) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Indices (B,) and images (B, 3, S, S) of the data set, in its order; the last batch may be short.
+
+    `numbers` are those of the batches to give, counted from 0; all if not given. Images of Fashion-MNIST are taken as
+    they are: `preprocessing` is for photographs.
     """
-    _check_batch_size(batch_size)
-    chunks = [np.arange(i, min(i + batch_size, len(dataset))) for i in range(first, len(dataset), batch_size)]
+    check_batch_size(batch_size)
+    firsts = range(0, len(dataset), batch_size)
+    wanted = firsts if numbers is None else [firsts[number] for number in numbers]
+    chunks = [np.arange(i, min(i + batch_size, len(dataset))) for i in wanted]
     if isinstance(dataset, FashionMNIST):
         for indices in chunks:
             yield indices, to_batch(torch.from_numpy(dataset.images[indices]))
@@ -64,10 +86,12 @@ def training_batches(
     seed: int,
     augment: bool,
     workers: int = 0,
+    part: slice = slice(None),
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One epoch of images (B, 3, S, S) and targets (B,), in the order of `seed`, without a last batch that is short.
 
-    `augment` moves and mirrors the images of Fashion-MNIST; photographs are always augmented.
+    `augment` moves and mirrors the images of Fashion-MNIST; photographs are always augmented. Of each
+    batch `part` is given, its images augmented as they are in the whole.
     """
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(len(dataset), generator=generator)[: epoch_length(dataset, batch_size) * batch_size]
@@ -77,11 +101,12 @@ def training_batches(
         for chunk in chunks:
             images = torch.from_numpy(dataset.images[chunk.numpy()])
             images = augment_batch(images, generator) if augment else images
-            yield to_batch(images), targets[chunk]
+            yield to_batch(images[part]), targets[chunk[part]]
         return
+    chunks = tuple(chunk[part] for chunk in chunks)
     transform = training_transform(preprocessing.crop_size, preprocessing)
     loader = DataLoader(
-        _Images(dataset, transform),
+        _Augmented(dataset, transform, seed),
         batch_sampler=[chunk.tolist() for chunk in chunks],
         num_workers=workers,
         generator=generator,
@@ -92,12 +117,13 @@ def training_batches(
 
 def epoch_length(dataset: Dataset, batch_size: int) -> int:
     """How many batches `training_batches` gives; InputError if that is none."""
-    _check_batch_size(batch_size)
+    check_batch_size(batch_size)
     if len(dataset) < batch_size:
         raise InputError(f"batch size {batch_size} is more than the {len(dataset)} training images; give a smaller one")
     return len(dataset) // batch_size
 
 
-def _check_batch_size(batch_size: int) -> None:
+def check_batch_size(batch_size: int) -> None:
+    """InputError if batches cannot be of this size."""
     if batch_size < 1:
         raise InputError(f"batch size is {batch_size}; it must be 1 or more")

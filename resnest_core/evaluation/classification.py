@@ -1,12 +1,13 @@
 """The evaluator of classifiers: images in, one record per image out."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
@@ -14,15 +15,14 @@ from torch.nn.functional import cross_entropy
 
 from resnest_core.data import Dataset
 from resnest_core.data.base import check_classes
-from resnest_core.data.batches import evaluation_batches
+from resnest_core.data.batches import check_batch_size, evaluation_batches
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import autocast, choose_device, place, synchronise
 from resnest_core.errors import InputError
-from resnest_core.evaluation.records import CLASSIFICATION, LOGITS, Parts
-from resnest_core.evaluation.results import RECORDS, Metric, classification_metrics, metric, rate, write_result
-from resnest_core.files import output_directory
+from resnest_core.evaluation.evaluator import Evaluation
+from resnest_core.evaluation.records import CLASSIFICATION, LOGITS
+from resnest_core.evaluation.results import RECORDS, SCORED, Metric, classification_metrics, metric, rate
 from resnest_core.profiling import count_parameters, multiply_adds, peak_memory
-from resnest_core.provenance import Stopwatch, state_digest
 
 
 @dataclass(frozen=True)
@@ -53,46 +53,35 @@ def evaluate_classifier(
     a column of them. `parameters` and `more_metrics` are stored beside what is measured here. Returns the content of
     the result file.
     """
-    watch, protocol = Stopwatch(), protocol or Protocol()
-    out = output_directory(out)
-    run = _Run(model, dataset, preprocessing, protocol)
-    identity = asdict(protocol) | {
-        "weights": state_digest(model),
-        "data": dataset.digest,
-        "preprocessing": repr(preprocessing),
-        "device": run.device.type,
-    }
-    parts = Parts(out / "partial", identity)
-    first, costs = run.first_batch()
-    if not parts.rows:
-        parts.append(first)
-    parts.fill(run.rows(parts.rows), len(dataset))
-    records = parts.merge(out / RECORDS, len(dataset)).to_pandas()
-    metrics = classification_metrics(records) | costs | {"images_per_second": run.rate()} | (more_metrics or {})
-    provenance = watch.provenance(
-        device=str(run.device),
-        precision=protocol.precision,
-        data_digest=dataset.digest,
-        weights_file=weights_file,
-    )
-    return write_result(out, metrics, parameters or {}, provenance)
+    run = _Run(model, dataset, preprocessing, protocol or Protocol())
+    return run.evaluate(out, weights_file=weights_file, parameters=parameters, more_metrics=more_metrics)
 
 
-class _Run:
-    """One evaluation: the network on its device, its images, and the batches still to do."""
+class _Run(Evaluation):
+    """The evaluation of a classifier."""
+
+    dataset: Dataset
 
     def __init__(self, model: nn.Module, dataset: Dataset, preprocessing: Preprocessing, protocol: Protocol) -> None:
-        self.device = choose_device(protocol.device)
+        super().__init__()
+        check_batch_size(protocol.batch_size)
+        self.device, self.precision = choose_device(protocol.device), protocol.precision
         self.model = place(model, self.device).eval()
         self.dataset, self.preprocessing, self.protocol = dataset, preprocessing, protocol
+        self.batch_size = protocol.batch_size
         self.rates: list[float] = []
+        self.costs: dict[str, Metric] = {}
 
-    def batches(self, first: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+    @property
+    def settings(self) -> dict[str, Any]:
+        return asdict(self.protocol) | {"preprocessing": repr(self.preprocessing)}
+
+    def batches(self, numbers: Sequence[int]) -> Iterator[tuple[np.ndarray, Tensor]]:
         return evaluation_batches(
             self.dataset,
             self.preprocessing,
-            batch_size=self.protocol.batch_size,
-            first=first,
+            batch_size=self.batch_size,
+            numbers=numbers,
             workers=self.protocol.workers,
         )
 
@@ -109,28 +98,37 @@ class _Run:
         logits = self.logits(images)
         return logits, len(images) / (time.perf_counter() - start)
 
-    def first_batch(self) -> tuple[pa.Table, dict[str, Metric]]:
-        """The records of the first batch, and what it costs: parameters, multiply-adds, and memory of its pass."""
-        indices, images = next(self.batches(0))
+    def first_batch(self) -> pa.Table:
+        """The records of the first batch, which tells the costs: parameters, multiply-adds, memory of its pass."""
+        indices, images = next(self.batches([0]))
         check_classes(self.logits(images[:1]).shape[1], self.dataset)  # warms up, too
         passes: list[Tensor] = []
         memory = peak_memory(lambda: passes.append(self.logits(images)), self.device)
-        return self._records(indices, passes[0]), {
+        self.costs = {
             "parameters": metric(count_parameters(self.model), "1"),
             "multiply_adds": metric(multiply_adds(self.model, images.shape[-1]), "1"),
             "activation_memory": metric(memory.bytes, "bytes"),
         }
+        return self._records(indices, passes[0])
 
-    def rows(self, first: int) -> Iterator[pa.Table]:
-        """The records of the images from index `first` on, a batch at a time."""
-        for indices, images in self.batches(first):
+    def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
+        """The records of the batches `numbers`, a batch at a time; the first is looked at in any case."""
+        first = self.first_batch()
+        if 0 in numbers:
+            yield first
+        for indices, images in self.batches([number for number in numbers if number > 0]):
             logits, speed = self.timed(images)
             self.rates.append(speed)
             yield self._records(indices, logits)
 
+    def metrics(self, out: Path) -> dict[str, Metric]:
+        """Accuracy and loss, and the costs."""
+        records = pd.read_parquet(out / RECORDS, columns=list(SCORED))
+        return classification_metrics(records) | self.costs | {"images_per_second": self.rate()}
+
     def rate(self) -> Metric:
         """Images a second in the forward passes; of the first batch if no other was left to do."""
-        return rate(self.rates or [self.timed(next(self.batches(0))[1])[1]])
+        return rate(self.rates or [self.timed(next(self.batches([0]))[1])[1]])
 
     def _records(self, indices: np.ndarray, logits: Tensor) -> pa.Table:
         """The records of images `indices` (N,), from their logits (N, classes)."""

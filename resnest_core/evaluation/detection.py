@@ -1,7 +1,7 @@
 """The evaluator of detectors: images in, for each image what is there and what was found."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from PIL import Image
 from pycocotools import mask as run_lengths
@@ -22,14 +21,13 @@ from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import autocast, choose_device, place, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import detection_metrics
+from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.found import read_tables
 from resnest_core.evaluation.panoptic_quality import count_segments, panoptic_metrics
-from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, SEGMENTS, TRUTHS, Parts
-from resnest_core.evaluation.results import RECORDS, Metric, metric, rate, write_result
-from resnest_core.files import output_directory, replacing
+from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, SEGMENTS, TRUTHS
+from resnest_core.evaluation.results import Metric, metric, rate
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.profiling import count_parameters, device_peak_memory
-from resnest_core.provenance import Stopwatch, state_digest
 
 TABLES = {"truths": TRUTHS, "detections": DETECTIONS, "segments": SEGMENTS}  # each in a file beside the records
 BOX = ("x", "y", "width", "height")
@@ -92,21 +90,8 @@ def evaluate_detector(
     interrupted goes on after the last rows written. `parameters` and `more_metrics` are stored beside what is measured
     here. Returns the content of the result file.
     """
-    watch, protocol = Stopwatch(), protocol or Protocol()
-    out = output_directory(out)
-    run = _Run(model, dataset, protocol)
-    parts = Parts(out / "partial", run.identity)
-    parts.fill(run.rows(parts.rows), len(dataset))
-    nested = parts.merge(out / RECORDS, len(dataset))
-    _split_off_tables(nested, out, panoptic=run.panoptic is not None)
-    metrics = run.metrics(out) | (more_metrics or {})
-    provenance = watch.provenance(
-        device=str(run.predict.device),
-        precision=protocol.precision,
-        data_digest=dataset.digest,
-        weights_file=weights_file,
-    )
-    return write_result(out, metrics, parameters or {}, provenance)
+    run = _Run(model, dataset, protocol or Protocol())
+    return run.evaluate(out, weights_file=weights_file, parameters=parameters, more_metrics=more_metrics)
 
 
 def score_line(result: dict[str, Any]) -> str:
@@ -180,63 +165,51 @@ def _encoded(masks: Tensor) -> list[str]:
     return [_counts(mask) for mask in run_lengths.encode(columns)]
 
 
-def _split_off_tables(nested: pa.Table, out: Path, *, panoptic: bool) -> None:
-    """From records with nested tables, a row an image, to a file for each table."""
-    for name, schema in TABLES.items():
-        rows = [row for image in nested[name].to_pylist() for row in image]
-        if name == "segments" and not panoptic:
-            continue
-        with replacing(out / f"{name}.parquet") as temporary:
-            pq.write_table(pa.Table.from_pylist(rows, schema=schema), temporary)
-    with replacing(out / RECORDS) as temporary:
-        pq.write_table(nested.drop_columns(list(TABLES)), temporary)
+class _Run(Evaluation):
+    """The evaluation of a detector."""
 
-
-class _Run:
-    """One evaluation: the network, its images, and how fast they went."""
+    model: Detector
+    dataset: DetectionDataset
 
     def __init__(self, model: Detector, dataset: DetectionDataset, protocol: Protocol) -> None:
+        super().__init__()
         check_classes(len(model.categories), dataset)
         self.predict, self.dataset = Predictor(model, protocol), dataset
+        self.model, self.device, self.precision = self.predict.model, self.predict.device, protocol.precision
         self.panoptic = dataset if isinstance(dataset, PanopticImages) and model.row.stuff else None
+        self.tables = list(TABLES) if self.panoptic else [name for name in TABLES if name != "segments"]
         self.rates: list[float] = []
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What the rows depend on."""
-        return {
-            "sides": [self.predict.short, self.predict.long],
-            "precision": self.predict.protocol.precision,
-            "device": self.predict.device.type,
-            "weights": state_digest(self.predict.model),
-            "data": self.dataset.digest,
-        }
+    def settings(self) -> dict[str, Any]:
+        return {"sides": [self.predict.short, self.predict.long], "precision": self.precision}
 
-    def rows(self, first: int) -> Iterator[pa.Table]:
-        """The records of the images from index `first` on, one at a time, with truths and detections in them."""
-        images = _Images(self.dataset, self.predict, first)
-        loader = DataLoader(images, batch_size=None, num_workers=self.predict.protocol.workers)
-        schema = pa.schema([*DETECTED_IMAGES, *(pa.field(n, pa.list_(pa.struct(s))) for n, s in TABLES.items())])
-        for index, (pixels, size, objects) in enumerate(loader, start=first):
+    def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
+        """The records of the images `numbers`, one at a time, with truths and detections in them."""
+        images = _Images(self.dataset, self.predict)
+        loader = DataLoader(images, batch_size=None, sampler=numbers, num_workers=self.predict.protocol.workers)
+        nested = [pa.field(name, pa.list_(pa.struct(TABLES[name]))) for name in self.tables]
+        schema = pa.schema([*DETECTED_IMAGES, *nested])
+        for index, (pixels, size, objects) in zip(numbers, loader, strict=True):
             found = self._found(index, pixels, size)
             row = {"index": index, "image": self.dataset.paths[index], "height": size[0], "width": size[1]}
             ids = self.dataset.category_ids
             row |= {
                 "truths": objects_table(index, objects, ids),
                 "detections": detections_table(index, found, ids),
-                "segments": segments_table(index, found, self.panoptic) if self.panoptic else [],
             }
+            row |= {"segments": segments_table(index, found, self.panoptic)} if self.panoptic else {}
             yield pa.Table.from_pylist([row], schema=schema)
 
     def metrics(self, out: Path) -> dict[str, Metric]:
         """Average precisions, panoptic quality, parameters, speed and memory."""
         images, truths, detections = read_tables(out)
         categories = dict(zip(self.dataset.category_ids, self.dataset.classes, strict=True))
-        masks = bool(self.predict.model.row.mask_convolutions) and bool(truths["mask"].notna().any())
+        masks = bool(self.model.row.mask_convolutions) and bool(truths["mask"].notna().any())
         found = detection_metrics(images, truths, detections, categories, masks=masks)
         found |= {
-            "parameters": metric(count_parameters(self.predict.model), "1"),
-            "peak_memory": metric(device_peak_memory(self.predict.device), "bytes"),
+            "parameters": metric(count_parameters(self.model), "1"),
+            "peak_memory": metric(device_peak_memory(self.device), "bytes"),
         }
         if self.panoptic:
             segments = pd.read_parquet(out / "segments.parquet")
@@ -244,7 +217,7 @@ class _Run:
         return found | ({"images_per_second": rate(self.rates)} if self.rates else {})
 
     def _found(self, index: int, pixels: Tensor, size: tuple[int, int]) -> dict[str, Any]:
-        synchronise(self.predict.device)
+        synchronise(self.device)
         start = time.perf_counter()
         try:
             found = self.predict(pixels, size)
@@ -257,14 +230,9 @@ class _Run:
 class _Images(torch.utils.data.Dataset[tuple[Tensor, tuple[int, int], Objects]]):
     """What a network sees of each image (3, h, w), the image's height and width, and its objects."""
 
-    def __init__(self, dataset: DetectionDataset, predict: Predictor, first: int) -> None:
-        self.dataset, self.predict, self.first = dataset, predict, first
-
-    def __len__(self) -> int:
-        return len(self.dataset) - self.first
+    def __init__(self, dataset: DetectionDataset, predict: Predictor) -> None:
+        self.dataset, self.predict = dataset, predict
 
     def __getitem__(self, index: int) -> tuple[Tensor, tuple[int, int], Objects]:
-        if index >= len(self):
-            raise IndexError(index)
-        image, objects = self.dataset.load(self.first + index)
+        image, objects = self.dataset.load(index)
         return self.predict.resized(image), (image.height, image.width), objects

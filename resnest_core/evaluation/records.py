@@ -4,15 +4,20 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow.compute import list_flatten
 from tqdm.auto import tqdm
 
+from resnest_core import distributed
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, replacing
 
@@ -63,28 +68,37 @@ SEGMENTS = pa.schema(
     ]
 )
 SECONDS_BETWEEN_PARTS = 20.0
+GROUP_ROWS, GROUP_BYTES = 100_000, 2**28  # of a file that is merged; as many rows as fit into both
 
 
 class Parts:
-    """The rows of an evaluation so far, as part files in `directory`.
+    """The rows of an evaluation so far, as part files in `directory`, which all its processes share.
 
     `identity` is what the rows depend on: parts that were written under another identity are removed, not continued.
+    `done` are the indices that were there at the beginning.
     """
 
     def __init__(self, directory: Path, identity: dict[str, Any]) -> None:
         text = json.dumps(identity, sort_keys=True)
-        name = hashlib.sha256(text.encode()).hexdigest()[:16]
-        for other in directory.glob("*"):
-            if other.name != name:
-                shutil.rmtree(other)
         self._root = directory
-        self._directory = output_directory(directory / name)
-        self.rows = sum(pq.read_metadata(part).num_rows for part in self._parts())
+        self._directory = directory / hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.done = distributed.of_first(self._begin)
+        if not self._directory.is_dir():
+            raise InputError(
+                f"'{self._directory}', which the first process has made, is not there for process "
+                f"{distributed.rank()}; all need the same output directory, settings, weights and data"
+            )
+
+    @property
+    def rows(self) -> int:
+        """How many rows were there at the beginning."""
+        return len(self.done)
 
     def fill(self, tables: Iterable[pa.Table], n: int) -> None:
-        """Add `tables`, in which the rows of `n` images come in order, and write a part every now and then."""
+        """Add `tables`, in which this process's rows of `n` images come, and write a part every now and then."""
         waiting, written = [], time.monotonic()
-        with tqdm(total=n, initial=self.rows, desc="evaluating", unit="image") as bar:
+        hidden = not distributed.is_first()
+        with tqdm(total=self.rows + n, initial=self.rows, desc="evaluating", unit="image", disable=hidden) as bar:
             for table in tables:
                 waiting.append(table)
                 bar.update(table.num_rows)
@@ -95,25 +109,80 @@ class Parts:
             self.append(pa.concat_tables(waiting))
 
     def append(self, table: pa.Table) -> None:
-        """Add the rows that follow those already there."""
-        with replacing(self._directory / f"{self.rows:09d}.parquet") as temporary:
-            pq.write_table(table, temporary)
-        self.rows += table.num_rows
+        """Write rows as a part, called by the first of their indices, which is in no other part."""
+        if table.num_rows:
+            with replacing(self._directory / f"{table['index'][0].as_py():09d}.parquet") as temporary:
+                pq.write_table(table, temporary)
 
-    def merge(self, path: Path, n: int) -> pa.Table:
-        """Write all rows, by index, to `path`, and remove the parts; each index of 0 to n - 1 must be there once."""
-        table = pa.concat_tables([pq.read_table(part) for part in self._parts()]).sort_by("index")
-        indices = table["index"].to_numpy()
+    def merge(self, path: Path, n: int, tables: Collection[str] = ()) -> None:
+        """Write all rows, by index, to `path`; each index of 0 to n - 1 must be there once.
+
+        The columns `tables`, in which each value is a list of rows, go to files of their own beside it. However many
+        rows there are, no more than a row group is held at once.
+        """
+        self._check(n)
+        source = ds.dataset(self._parts(), format="parquet")
+        length = self._group_length()
+        with ExitStack() as stack:
+            write = {
+                name: stack.enter_context(_writing(path.with_name(f"{name}.parquet"), schema))
+                for name, schema in _nested(source.schema, tables).items()
+            }
+            rows = pa.schema([column for column in source.schema if column.name not in write])
+            write_rows = stack.enter_context(_writing(path, rows))
+            for first in range(0, n, length):
+                within = (ds.field("index") >= first) & (ds.field("index") < first + length)
+                group = source.to_table(filter=within).sort_by("index")
+                write_rows(group.select(rows.names))
+                for name in write:
+                    write[name](_flat(group[name]))
+
+    def remove(self) -> None:
+        """Remove the parts, when all that was to be made of them is there."""
+        shutil.rmtree(self._root)
+
+    def _begin(self) -> NDArray[np.int64]:
+        for other in self._root.glob("*"):
+            if other != self._directory:
+                shutil.rmtree(other)
+        output_directory(self._directory)
+        return self._indices()
+
+    def _parts(self) -> list[Path]:
+        return sorted(self._directory.glob("[0-9]*.parquet"))
+
+    def _indices(self) -> NDArray[np.int64]:
+        found = [pq.read_table(part, columns=["index"])["index"].to_numpy() for part in self._parts()]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *found]))
+
+    def _check(self, n: int) -> None:
+        indices = self._indices()
         if not np.array_equal(indices, np.arange(n)):
             missing = np.setdiff1d(np.arange(n), indices)
             raise InputError(
                 f"records in '{self._directory}' are not one per image: {len(indices)} rows for {n} images, "
                 f"{len(missing)} missing; remove that directory and evaluate again"
             )
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
-        shutil.rmtree(self._root)
-        return table
 
-    def _parts(self) -> list[Path]:
-        return sorted(self._directory.glob("[0-9]*.parquet"))
+    def _group_length(self) -> int:
+        """How many rows make a row group."""
+        files = [pq.read_metadata(part) for part in self._parts()]
+        size = sum(file.row_group(i).total_byte_size for file in files for i in range(file.num_row_groups))
+        return max(min(GROUP_ROWS, GROUP_BYTES * sum(file.num_rows for file in files) // size), 1)
+
+
+def _nested(schema: pa.Schema, names: Collection[str]) -> dict[str, pa.Schema]:
+    """The schemas of the rows that are in the columns `names`."""
+    return {name: pa.schema(schema.field(name).type.value_type.fields) for name in names}
+
+
+def _flat(column: pa.ChunkedArray) -> pa.Table:
+    """The rows that are in a column of lists."""
+    return pa.Table.from_struct_array(list_flatten(column))
+
+
+@contextmanager
+def _writing(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """What writes the next row group of the file `path`, which is there when all are."""
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        yield writer.write_table

@@ -13,6 +13,7 @@ Metric = dict[str, Any]
 
 RESULT = "result.json"
 RECORDS = "records.parquet"
+SCORED = ("correct", "rank", "loss")  # the columns of a classifier's records that its metrics follow from
 
 
 def metric(

@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import torch
 from torch import Tensor
@@ -18,14 +19,13 @@ from resnest_core.data.transforms import as_tensors, normalised
 from resnest_core.devices import choose_device, place, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.crops import CropRunner
+from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.iou import COUNTS, count, segmentation_metrics
-from resnest_core.evaluation.records import SEGMENTATION, Parts
-from resnest_core.evaluation.results import RECORDS, Metric, metric, rate, write_result
+from resnest_core.evaluation.records import SEGMENTATION
+from resnest_core.evaluation.results import RECORDS, Metric, metric, rate
 from resnest_core.evaluation.views import View, scores
-from resnest_core.files import output_directory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.profiling import count_parameters, device_peak_memory, multiply_adds
-from resnest_core.provenance import Stopwatch, state_digest
 
 
 @dataclass(frozen=True)
@@ -54,27 +54,8 @@ def evaluate_segmenter(
     An evaluation that was interrupted goes on after the last rows written. `parameters` and `more_metrics` are stored
     beside what is measured here. Returns the content of the result file.
     """
-    watch, protocol = Stopwatch(), protocol or Protocol()
-    out = output_directory(out)
-    run = _Run(model, dataset, protocol)
-    identity = {
-        "view": asdict(protocol.view),
-        "precision": protocol.precision,
-        "device": run.device.type,
-        "weights": state_digest(model),
-        "data": dataset.digest,
-    }
-    parts = Parts(out / "partial", identity)
-    parts.fill(run.rows(parts.rows), len(dataset))
-    records = parts.merge(out / RECORDS, len(dataset)).to_pandas()
-    metrics = segmentation_metrics(records, dataset.classes) | run.costs() | (more_metrics or {})
-    provenance = watch.provenance(
-        device=str(run.device),
-        precision=protocol.precision,
-        data_digest=dataset.digest,
-        weights_file=weights_file,
-    )
-    return write_result(out, metrics, parameters or {}, provenance)
+    run = _Run(model, dataset, protocol or Protocol())
+    return run.evaluate(out, weights_file=weights_file, parameters=parameters, more_metrics=more_metrics)
 
 
 def score_line(result: dict[str, Any]) -> str:
@@ -108,28 +89,41 @@ class Predictor:
         return found.argmax(dim=0).cpu()
 
 
-class _Run:
-    """One evaluation: the network, its images, and how fast they went."""
+class _Run(Evaluation):
+    """The evaluation of a segmentation network."""
+
+    model: Segmenter
+    dataset: SegmentationDataset
 
     def __init__(self, model: Segmenter, dataset: SegmentationDataset, protocol: Protocol) -> None:
+        super().__init__()
         check_classes(model.num_classes, dataset)
         self.predict, self.dataset, self.protocol = Predictor(model, protocol), dataset, protocol
-        self.device = self.predict.device
+        self.model, self.device, self.precision = self.predict.model, self.predict.device, protocol.precision
         self.rates: list[float] = []
 
-    def rows(self, first: int) -> Iterator[pa.Table]:
-        """The records of the images from index `first` on, one at a time."""
-        loader = DataLoader(_Images(self.dataset, first), batch_size=None, num_workers=self.protocol.workers)
-        for index, (image, target) in enumerate(loader, start=first):
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"view": asdict(self.protocol.view), "precision": self.precision}
+
+    def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
+        """The records of the images `numbers`, one at a time."""
+        loader = DataLoader(_Images(self.dataset), batch_size=None, sampler=numbers, num_workers=self.protocol.workers)
+        for index, (image, target) in zip(numbers, loader, strict=True):
             synchronise(self.device)
             start = time.perf_counter()
             predicted = self._predicted(index, image)
             self.rates.append(1 / (time.perf_counter() - start))
             yield self._record(index, predicted, target)
 
+    def metrics(self, out: Path) -> dict[str, Metric]:
+        """Accuracy and intersections over union, and the costs."""
+        records = pd.read_parquet(out / RECORDS, columns=list(COUNTS))
+        return segmentation_metrics(records, self.dataset.classes) | self.costs()
+
     def costs(self) -> dict[str, Metric]:
         """Parameters, multiply-adds of a crop (of an image of the base size where there are none), speed and memory."""
-        view, model = self.protocol.view, self.predict.model
+        view, model = self.protocol.view, self.model
         metrics = {
             "parameters": metric(count_parameters(model), "1"),
             "multiply_adds": metric(multiply_adds(model, view.crop_size or view.base_size), "1"),
@@ -152,15 +146,10 @@ class _Run:
 
 
 class _Images(torch.utils.data.Dataset[tuple[Tensor, Tensor]]):
-    """Images (3, H, W) uint8 with their classes (H, W) int64, from index `first` on."""
+    """Images (3, H, W) uint8 with their classes (H, W) int64."""
 
-    def __init__(self, dataset: SegmentationDataset, first: int) -> None:
-        self.dataset, self.first = dataset, first
-
-    def __len__(self) -> int:
-        return len(self.dataset) - self.first
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self.dataset = dataset
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        if index >= len(self):
-            raise IndexError(index)
-        return as_tensors(*self.dataset.load(self.first + index))
+        return as_tensors(*self.dataset.load(index))

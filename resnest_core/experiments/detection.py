@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from resnest_core import checkpoints
+from resnest_core import checkpoints, distributed
 from resnest_core.data import DetectionDataset, open_detection
 from resnest_core.errors import unknown
 from resnest_core.evaluation.detection import Predictor, Protocol, evaluate_detector
@@ -64,7 +64,8 @@ class ObjectDetection(Transfer):
     def result(self) -> dict[str, Any]:
         """The result of evaluating the network on the test set, written into `out` with all rows and some images."""
         model = self._model
-        save_images(output_directory(self.out) / EXAMPLES, self.looked_at)
+        if distributed.is_first():
+            save_images(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_detector(
             model,
             self.test_set,

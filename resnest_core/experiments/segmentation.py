@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnest_core import checkpoints
+from resnest_core import checkpoints, distributed
 from resnest_core.data import SegmentationDataset, open_segmentation, segmentation_classes
 from resnest_core.data.base import IGNORED, read_image
 from resnest_core.data.transforms import as_pixels
@@ -107,7 +107,8 @@ class SemanticSegmentation(Transfer):
     @cached_property
     def result(self) -> dict[str, Any]:
         """The result of evaluating the network on the test set, written into `out` with records and examples."""
-        save_examples(output_directory(self.out) / EXAMPLES, self.looked_at)
+        if distributed.is_first():
+            save_examples(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_segmenter(
             self._model,
             self.test_set,

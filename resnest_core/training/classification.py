@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from resnest_core import distributed
 from resnest_core.data import Dataset
 from resnest_core.data.batches import epoch_length, evaluation_batches, training_batches
 from resnest_core.data.transforms import Preprocessing
@@ -126,13 +127,15 @@ class _Classification(Training):
             seed=seed,
             augment=self.recipe.augment,
             workers=self.workers,
+            part=distributed.part(),
         )
 
     def loss(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         images, targets = (tensor.to(self.device) for tensor in batch)
         if self.recipe.mixup > 0:
             images, targets = self._mix(images, targets)
-        return cross_entropy(self.model(images), targets, label_smoothing=self.recipe.label_smoothing)
+        mean = cross_entropy(self.network(images), targets, label_smoothing=self.recipe.label_smoothing)
+        return mean * (len(images) / self.recipe.batch_size)
 
     def _mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Mixed images and their targets (B, classes) (Zhang et al. 2018)."""

@@ -13,13 +13,14 @@ from pycocotools import mask as run_lengths
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from resnest_core import distributed
 from resnest_core.data.base import DetectionDataset, Objects
 from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError, unknown
 from resnest_core.files import output_directory
 from resnest_core.models.rcnn.detector import Detector
-from resnest_core.training.loop import Trained, Training, check_ranges, decaying
+from resnest_core.training.loop import Trained, Training, check_ranges, decaying, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -115,9 +116,7 @@ class _Detection(Training):
         order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(seed)).tolist()
         loader: DataLoader[Example] = DataLoader(
             examples,
-            self.recipe.batch_size,
-            sampler=order,
-            drop_last=True,
+            batch_sampler=parts_of_batches(order, self.recipe.batch_size),
             num_workers=self.workers,
             collate_fn=list,
         )
@@ -126,9 +125,10 @@ class _Detection(Training):
     def loss(self, batch: list[Example]) -> Tensor:
         images = [image.to(self.device) for image, _ in batch]
         targets = [{name: value.to(self.device) for name, value in target.items()} for _, target in batch]
-        losses = self.model(images, targets)
-        self.parts.append({name: float(value.detach()) for name, value in losses.items()})
-        return torch.stack(list(losses.values())).sum()
+        losses = self.network(images, targets)
+        parts = torch.stack(list(losses.values())) * (len(images) / self.recipe.batch_size)
+        self.parts.append(dict(zip(losses, distributed.total(parts.detach()).tolist(), strict=True)))
+        return parts.sum()
 
     def measure(self) -> dict[str, float]:
         """The mean of each part of the loss since the last point."""

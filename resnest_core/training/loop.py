@@ -17,15 +17,18 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
+from resnest_core import distributed
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError
 from resnest_core.files import replacing
 from resnest_core.models import load_weights
+from resnest_core.training.synchronised import shared
 
 STATE = "training_state.pt"
 WEIGHTS = "weights.safetensors"
 CURVES = "curves.csv"
 POINTS_PER_EPOCH = 5
+SEEDS_OF_A_PROCESS = 2**40
 
 
 class Recipe(Protocol):
@@ -55,7 +58,8 @@ class Trained:
 class Training(ABC):
     """A training between two epochs: network, optimiser, schedule, and the points of the curves so far.
 
-    `facts` say which training it is: states of another one are not continued.
+    `facts` say which training it is: states of another one are not continued. Each process takes a part of each batch
+    through `network`, which is `model` with gradients and normalisation of the whole batch; the first one writes.
     """
 
     def __init__(
@@ -66,7 +70,13 @@ class Training(ABC):
         steps_per_epoch: int,
         facts: dict[str, Any],
     ) -> None:
+        if recipe.batch_size < distributed.world():
+            raise InputError(
+                f"batch size {recipe.batch_size} is less than the {distributed.world()} processes; "
+                "give each an image at the least"
+            )
         self.model, self.optimiser, self.recipe = model, optimiser, recipe
+        self.network = shared(model)
         self.steps_per_epoch = steps_per_epoch
         self.steps = max(round(recipe.epochs * steps_per_epoch), 1)
         self.schedule = LambdaLR(optimiser, self.relative_rate)
@@ -77,15 +87,15 @@ class Training(ABC):
 
     @abstractmethod
     def batches(self, seed: int) -> Iterable[Any]:
-        """The batches of one epoch, whose random numbers follow from `seed`."""
+        """This process's part of each batch of one epoch, whose random numbers follow from `seed`."""
 
     @abstractmethod
     def loss(self, batch: Any) -> Tensor:
-        """The loss of the network, in training mode, on a batch."""
+        """What this process's part of a batch adds to the loss of the network, in training mode."""
 
     @abstractmethod
     def measure(self) -> dict[str, float]:
-        """What the curves show beside the training loss."""
+        """What the curves show beside the training loss; every process measures."""
 
     @abstractmethod
     def relative_rate(self, step: int) -> float:
@@ -96,24 +106,31 @@ class Training(ABC):
         if not self._load_finished(out):
             self._load_state(out)
             self._run(out)
-            self._save_finished(out)
+            if distributed.is_first():
+                self._save_finished(out)
+        distributed.barrier()
         images = self.steps * self.recipe.batch_size
         return Trained(self.model, pd.read_csv(out / CURVES), out / WEIGHTS, self.seconds, images / self.seconds)
 
     def _run(self, out: Path) -> None:
         """Train from the present state to the end, saving the state after each epoch."""
-        bar = tqdm(total=self.steps, initial=self.step, desc="training", unit="batch")
+        hidden = not distributed.is_first()
+        bar = tqdm(total=self.steps, initial=self.step, desc="training", unit="batch", disable=hidden)
         while self.step < self.steps:
             start = time.perf_counter()
             self._run_epoch(self.step // self.steps_per_epoch, bar)
             self.seconds += time.perf_counter() - start
-            self._save_state(out)
+            if distributed.is_first():
+                self._save_state(out)
         bar.close()
 
     def _run_epoch(self, epoch: int, bar: Any) -> None:
-        """One epoch, or the part of it that is left; its random numbers depend on the seed and the epoch alone."""
+        """One epoch, or the part of it that is left; its random numbers depend on the seed and the epoch alone.
+
+        Those that are drawn in the network are each process's own.
+        """
         seed = self.recipe.seed * 100_003 + epoch
-        seed_everything(seed)
+        seed_everything(seed + distributed.rank() * SEEDS_OF_A_PROCESS)
         between = max(self.steps_per_epoch // POINTS_PER_EPOCH, 1)
         losses: list[Tensor] = []
         for batch in self.batches(seed):
@@ -123,15 +140,15 @@ class Training(ABC):
             self.step += 1
             bar.update()
             if self.step % between == 0 or self.step == self.steps:
-                self._add_point(torch.stack(losses).mean().item())
+                self._add_point(distributed.total(torch.stack(losses).mean()).item())
                 losses = []
 
     def _learn(self, batch: Any) -> Tensor:
-        """One step; the loss."""
+        """One step; this process's part of the loss."""
         self.model.train()
         loss = self.loss(batch)
         self.optimiser.zero_grad()
-        loss.backward()
+        (loss * distributed.world()).backward()  # gradients become means over the processes
         self.optimiser.step()
         self.schedule.step()
         return loss.detach()
@@ -198,6 +215,12 @@ class Training(ABC):
         load_weights(self.model, out / WEIGHTS)
         self.seconds, self.step = float(facts["seconds"]), self.steps
         return True
+
+
+def parts_of_batches(order: list[int], batch_size: int) -> list[list[int]]:
+    """This process's part of each batch of an epoch in which images come in an `order`, without a last short batch."""
+    whole = range(0, len(order) - batch_size + 1, batch_size)
+    return [order[first : first + batch_size][distributed.part()] for first in whole]
 
 
 def check_ranges(recipe: object, ranges: Sequence[tuple[str, float, float]]) -> None:

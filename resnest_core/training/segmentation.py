@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 
+from resnest_core import distributed
 from resnest_core.data import SegmentationDataset
 from resnest_core.data.base import IGNORED
 from resnest_core.data.transforms import as_tensors, normalised
@@ -23,7 +24,7 @@ from resnest_core.evaluation.iou import count, mean_iou_present, pixel_accuracy
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.files import output_directory
 from resnest_core.models.deeplab import Segmenter
-from resnest_core.training.loop import Trained, Training, check_ranges
+from resnest_core.training.loop import Trained, Training, check_ranges, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -132,14 +133,14 @@ class _Segmentation(Training):
         examples = _Examples(self.dataset, self.recipe, seed)
         order = torch.randperm(len(self.dataset), generator=torch.Generator().manual_seed(seed)).tolist()
         loader: DataLoader[Example] = DataLoader(
-            examples, self.recipe.batch_size, sampler=order, drop_last=True, num_workers=self.workers
+            examples, batch_sampler=parts_of_batches(order, self.recipe.batch_size), num_workers=self.workers
         )
         return loader
 
     def loss(self, batch: Example) -> Tensor:
         images, targets = (tensor.to(self.device) for tensor in batch)
-        outputs = self.model(images)
-        counted = (targets != IGNORED).sum().clamp(min=1)  # a batch may lack labels altogether
+        outputs = self.network(images)
+        counted = distributed.total((targets != IGNORED).sum()).clamp(min=1)  # a batch may lack labels altogether
         losses = {
             name: cross_entropy(outputs[name], targets, ignore_index=IGNORED, reduction="sum") / counted
             for name in ("out", "aux")
