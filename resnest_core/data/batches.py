@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from resnest_core.data.base import Dataset
@@ -38,13 +38,15 @@ def evaluation_batches(
     Images of Fashion-MNIST are taken as they are: `preprocessing` is for photographs.
     """
     _check_batch_size(batch_size)
-    chunks = [np.arange(i, min(i + batch_size, len(dataset))) for i in range(first, len(dataset), batch_size)]
+    rest = range(first, len(dataset))
+    chunks = (np.array(rest[i : i + batch_size]) for i in range(0, len(rest), batch_size))
     if isinstance(dataset, FashionMNIST):
         for indices in chunks:
             yield indices, to_batch(torch.from_numpy(dataset.images[indices]))
         return
+    # Of a million images, lists of all indices would take as much memory as a network.
     loader = DataLoader(
-        _Images(dataset, preprocessing), batch_sampler=[c.tolist() for c in chunks], num_workers=workers
+        _Images(dataset, preprocessing), batch_sampler=BatchSampler(rest, batch_size, False), num_workers=workers
     )
     yield from zip(chunks, loader, strict=True)
 
@@ -82,7 +84,7 @@ def training_batches(
     transform = training_transform(preprocessing.crop_size, preprocessing)
     loader = DataLoader(
         _Images(dataset, transform),
-        batch_sampler=[chunk.tolist() for chunk in chunks],
+        batch_sampler=BatchSampler(map(int, order.numpy()), batch_size, drop_last=True),
         num_workers=workers,
         generator=generator,
     )
