@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resnest_core.data import storage
-from resnest_core.data.base import Report, check_selection, select
+from resnest_core.data.base import Report, check_request, check_selection, select
 from resnest_core.data.shard_index import CLASSES, read_classes
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import CHUNK, Strings
@@ -86,6 +86,8 @@ def _list_place(root: str, split: str) -> str:
                 f"'{root}' is one list, of the test split; valid for training: a directory with a train.csv"
             )
         return root
+    if not storage.is_url(root):
+        check_request(root, split, 0)
     names = [f"{stem}{suffix}" for stem in _STEMS[split] for suffix in SUFFIXES]
     found = next((place for name in names if _exists(place := storage.join(root, name))), None)
     if found is None:
