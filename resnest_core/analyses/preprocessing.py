@@ -29,7 +29,7 @@ from resnest_core.analyses.conditions import (
 from resnest_core.analyses.predictions import chosen_images, predict, share
 from resnest_core.data import Dataset
 from resnest_core.data.decoders import decode, encode
-from resnest_core.data.imagenet import ImageFiles
+from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError
@@ -61,7 +61,7 @@ def measure_preprocessing(
     with replacing(directory / RECORDS) as temporary:
         records.to_parquet(temporary, index=False)
     listed = {name: [condition.description for condition in plan] for name, plan in plans.items()}
-    encoded = not isinstance(finished[0].test_set, ImageFiles)
+    encoded = isinstance(finished[0].test_set, FashionMNIST)
     parameters = described(finished, **asdict(sweep), limit=limit, conditions=listed, encoded=encoded)
     provenance = watch.provenance(
         device=str(where),
@@ -114,13 +114,9 @@ class _Batch:
         return decode(decoder, self._content(index), short=short, name=self.data.paths[index])
 
     def _content(self, index: int) -> bytes:
-        if not isinstance(self.data, ImageFiles):
+        if isinstance(self.data, FashionMNIST):
             return encode(self.data.load(index), self.quality)
-        path = self.data.root / self.data.paths[index]
-        try:
-            return path.read_bytes()
-        except OSError as error:
-            raise InputError(f"image '{path}' cannot be read ({error.strerror}); valid: a whole image file") from None
+        return self.data.content(index)
 
 
 def _evaluate(runs: Sequence[Finished], plans: Plans, batch: _Batch) -> Iterator[pd.DataFrame]:

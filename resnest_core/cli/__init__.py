@@ -6,7 +6,7 @@ import typer
 from typer.exceptions import TyperException
 
 from resnest_core import distributed
-from resnest_core.cli import evaluation, networks, weights
+from resnest_core.cli import datasets, evaluation, networks, weights
 from resnest_core.errors import InputError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.add_typer(weights.app, name="weights")
 networks.register(app)
 evaluation.register(app)
+datasets.register(app)
 
 
 def main() -> None:

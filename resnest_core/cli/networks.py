@@ -7,7 +7,9 @@ import typer
 from resnest_core import distributed
 from resnest_core.cli.options import Data, Device, Model, Out, Workers
 
-DatasetName = Annotated[str, typer.Option("--dataset", help="imagenet, imagefolder (class folders) or fashion_mnist.")]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="imagenet, imagefolder (class folders), file_list, shards or fashion_mnist.")
+]
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,10 @@ import typer
 
 Model = Annotated[str, typer.Argument(help="Name of a network; `resnest-core models` lists them.")]
 Out = Annotated[Path, typer.Option(help="Directory for the results.")]
-Data = Annotated[str, typer.Option(help="Directory of the data set; the embedded ones need none.")]
+Data = Annotated[
+    str,
+    typer.Option(help="Directory of the data set, file (a list) or URL (shards, a list); the embedded ones need none."),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[int, typer.Option(min=0, help="Processes that decode images.")]
 Weights = Annotated[str, typer.Option(help="published, or a file: .pth, .safetensors or the authors' .zip.")]

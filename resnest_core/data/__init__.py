@@ -10,11 +10,13 @@ from resnest_core.data import (
     coco,
     coco_panoptic,
     fashion_mnist,
+    file_list,
     imagenet,
     imagenet_v2,
     scene_objects,
     scenes,
     segmentation,
+    shards,
 )
 from resnest_core.data.base import Dataset, DetectionDataset, Images, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
@@ -50,6 +52,8 @@ _CLASSIFICATION: dict[str, _Entry[Dataset]] = {
     "imagefolder": _Entry(imagenet.open_folder, imagenet.check_folder),
     "imagenet": _Entry(imagenet.open_imagenet, imagenet.check_imagenet),
     "imagenet_v2": _Entry(imagenet_v2.open_imagenet_v2, imagenet_v2.check),
+    "file_list": _Entry(file_list.open_list, file_list.check),
+    "shards": _Entry(shards.open_shards, shards.check),
 }
 _SEGMENTATION: dict[str, _Entry[SegmentationDataset]] = {
     "scenes": _Entry(scenes.open_scenes, scenes.check),

@@ -1,5 +1,7 @@
 """What every data set of images and classes has in common."""
 
+import io
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +28,7 @@ class Images(Protocol):
     @property
     def classes(self) -> tuple[str, ...]: ...
     @property
-    def paths(self) -> list[str]: ...
+    def paths(self) -> Sequence[str]: ...
     @property
     def digest(self) -> str:
         """SHA-256 (hex) that tells whether two selections of images are the same, in the same order."""
@@ -46,6 +48,9 @@ class Dataset(Images, Protocol):
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB; raises InputError naming a file that cannot be read."""
+
+    def content(self, index: int) -> bytes:
+        """The file of image `index` as it is; a PNG where images are in no files of their own."""
 
 
 class SegmentationDataset(Images, Protocol):
@@ -143,10 +148,7 @@ class Report:
 
 def check_request(root: str | Path | None, split: str, limit: int) -> Path | None:
     """Validate the arguments that all data sets share; `root` as a Path."""
-    if split not in SPLITS:
-        raise unknown("split", split, SPLITS)
-    if limit < 0:
-        raise InputError(f"limit {limit} is negative; valid: 0 for all images, or how many to take")
+    check_selection(split, limit)
     if root is None:
         return None
     root = Path(root)
@@ -155,6 +157,14 @@ def check_request(root: str | Path | None, split: str, limit: int) -> Path | Non
     if not any(root.iterdir()):
         raise InputError(f"data directory '{root}' is empty; give one that holds the data set")
     return root
+
+
+def check_selection(split: str, limit: int) -> None:
+    """InputError unless there can be such a split and such a limit."""
+    if split not in SPLITS:
+        raise unknown("split", split, SPLITS)
+    if limit < 0:
+        raise InputError(f"limit {limit} is negative; valid: 0 for all images, or how many to take")
 
 
 def balanced_order(targets: np.ndarray) -> np.ndarray:
@@ -180,24 +190,52 @@ def read_image(path: Path) -> Image.Image:
         with Image.open(path) as image:
             return image.convert("RGB")
     except _UNREADABLE as error:
-        raise InputError(f"image '{path}' cannot be read ({_reason(path, error)}); valid: a whole image file") from None
+        raise _unreadable(str(path), _reason(path, error)) from None
+
+
+def decode_image(content: bytes, name: str) -> Image.Image:
+    """As `read_image`, an image file's bytes; `name` is for the InputError."""
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return image.convert("RGB")
+    except _UNREADABLE as error:
+        raise _unreadable(name, _reason_in(len(content), error)) from None
 
 
 def image_problem(path: Path) -> str | None:
     """Why the image file cannot be decoded to its end, or None."""
     try:
-        with Image.open(path) as image:
-            # An eighth of the size: JPEG data are still read to the end, in half the time.
-            image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
-            image.load()
+        _decode_to_the_end(path)
     except _UNREADABLE as error:
         return _reason(path, error)
     return None
 
 
+def content_problem(content: bytes) -> str | None:
+    """As `image_problem`, of an image file's bytes."""
+    try:
+        _decode_to_the_end(io.BytesIO(content))
+    except _UNREADABLE as error:
+        return _reason_in(len(content), error)
+    return None
+
+
+def _decode_to_the_end(source: Path | io.BytesIO) -> None:
+    with Image.open(source) as image:
+        # An eighth of the size: JPEG data are still read to the end, in half the time.
+        image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
+        image.load()
+
+
+def _unreadable(name: str, reason: str) -> InputError:
+    return InputError(f"image '{name}' cannot be read ({reason}); valid: a whole image file")
+
+
 def _reason(path: Path, error: Exception) -> str:
-    if not path.exists():
-        return "the file is missing"
-    if path.stat().st_size == 0:
+    return _reason_in(path.stat().st_size, error) if path.exists() else "the file is missing"
+
+
+def _reason_in(size: int, error: Exception) -> str:
+    if size == 0:
         return "the file is empty"
     return "not an image" if isinstance(error, UnidentifiedImageError) else str(error)

@@ -60,15 +60,13 @@ def evaluation_batches(
     check_batch_size(batch_size)
     firsts = range(0, len(dataset), batch_size)
     wanted = firsts if numbers is None else [firsts[number] for number in numbers]
-    chunks = [np.arange(i, min(i + batch_size, len(dataset))) for i in wanted]
+    chunks = [range(i, min(i + batch_size, len(dataset))) for i in wanted]  # of a million images lists would be large
     if isinstance(dataset, FashionMNIST):
-        for indices in chunks:
-            yield indices, to_batch(torch.from_numpy(dataset.images[indices]))
+        for chunk in chunks:
+            yield np.array(chunk), to_batch(torch.from_numpy(dataset.images[chunk.start : chunk.stop]))
         return
-    loader = DataLoader(
-        _Images(dataset, preprocessing), batch_sampler=[c.tolist() for c in chunks], num_workers=workers
-    )
-    yield from zip(chunks, loader, strict=True)
+    loader = DataLoader(_Images(dataset, preprocessing), batch_sampler=map(list, chunks), num_workers=workers)
+    yield from zip(map(np.array, chunks), loader, strict=True)
 
 
 def network_input(dataset: Dataset, preprocessing: Preprocessing) -> Transform:
@@ -107,7 +105,7 @@ def training_batches(
     transform = training_transform(preprocessing.crop_size, preprocessing)
     loader = DataLoader(
         _Augmented(dataset, transform, seed),
-        batch_sampler=[chunk.tolist() for chunk in chunks],
+        batch_sampler=(chunk.tolist() for chunk in chunks),
         num_workers=workers,
         generator=generator,
     )

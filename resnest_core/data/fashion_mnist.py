@@ -5,6 +5,7 @@ The whole test set and 20,000 training images are embedded in `data/fashion_mnis
 
 import gzip
 import hashlib
+import io
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,12 @@ class FashionMNIST:
     def load(self, index: int) -> Image.Image:
         """Image `index`, 28x28, its grey values in all three channels."""
         return Image.fromarray(self.images[index]).convert("RGB")
+
+    def content(self, index: int) -> bytes:
+        """Image `index`, 28x28, as a grey PNG."""
+        file = io.BytesIO()
+        Image.fromarray(self.images[index]).save(file, "PNG")
+        return file.getvalue()
 
 
 def open_split(root: str | Path | None, split: str, limit: int) -> FashionMNIST:

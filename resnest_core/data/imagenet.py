@@ -8,7 +8,6 @@
 A class index is the place of its synset among the sorted 1,000, as for the published weights; in a smaller tree too.
 """
 
-import hashlib
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,8 +20,9 @@ import numpy as np
 from PIL import Image
 from tqdm.auto import tqdm
 
-from resnest_core.data import imagenet_labels
+from resnest_core.data import imagenet_labels, storage
 from resnest_core.data.base import Report, check_request, image_problem, read_image, select
+from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
 
 IMAGENET_SOURCE = (
@@ -64,10 +64,7 @@ class ImageFiles:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the paths, targets and sizes in bytes; the pixels themselves are not read."""
-        digest = hashlib.sha256()
-        for path, target in zip(self.paths, self.targets, strict=True):
-            digest.update(f"{path}\t{target}\t{(self.root / path).stat().st_size}\n".encode())
-        return digest.hexdigest()
+        return files_digest(self.paths, self.targets, ((self.root / path).stat().st_size for path in self.paths))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -75,6 +72,10 @@ class ImageFiles:
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, at its own size."""
         return read_image(self.root / self.paths[index])
+
+    def content(self, index: int) -> bytes:
+        """The file of image `index` as it is."""
+        return storage.read(str(self.root / self.paths[index]))
 
 
 @cache

@@ -16,6 +16,7 @@ from torch import Tensor
 from resnest_core import checkpoints
 from resnest_core.data import Dataset
 from resnest_core.data.batches import Transform, network_input
+from resnest_core.data.storage import is_url
 from resnest_core.devices import autocast, choose_device, place
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
@@ -66,7 +67,7 @@ class Finished:
         given |= {"protocol": Protocol(**given["protocol"]), "recipe": Recipe(**given["recipe"])}
         weights = given["weights"] or str(self.path / WEIGHTS)
         given["weights"] = weights if weights == "published" else str(seen_from_root(weights))
-        given["data"] = given["data"] and str(seen_from_root(given["data"]))
+        given["data"] = given["data"] and place_seen_from_root(given["data"])
         return Classification(**given)
 
     @property
@@ -136,6 +137,11 @@ def described(runs: Sequence[Finished], **own: Any) -> dict[str, Any]:
 def seen_from_root(path: str) -> Path:
     """A path as it is, or seen from the root of the repository, where the study's notebooks run."""
     return Path(path) if Path(path).exists() or Path(path).is_absolute() else ROOT / path
+
+
+def place_seen_from_root(place: str) -> str:
+    """As `seen_from_root`, of a place that may be a URL, too."""
+    return place if is_url(place) else str(seen_from_root(place))
 
 
 def _batches(inputs: Iterator[Tensor], size: int) -> Iterator[Tensor]:

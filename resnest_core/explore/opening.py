@@ -23,7 +23,7 @@ from resnest_core.evaluation.results import RECORDS, RESULT
 from resnest_core.experiments.classification import Classification
 from resnest_core.experiments.detection import ObjectDetection
 from resnest_core.experiments.detection import dataset_of as detection_dataset_of
-from resnest_core.experiments.finished import Finished, seen_from_root
+from resnest_core.experiments.finished import Finished, place_seen_from_root, seen_from_root
 from resnest_core.experiments.segmentation import SemanticSegmentation
 from resnest_core.experiments.segmentation import dataset_of as segmentation_dataset_of
 from resnest_core.explore.runs import Run
@@ -177,7 +177,7 @@ def _reopened(run: Run, directory: Path) -> Dense:
     weights = settings.weights or str(directory / WEIGHTS)
     weights = weights if weights == "published" else str(seen_from_root(weights))
     _check_weights(weights, run)
-    return replace(settings, weights=weights, backbone="", data=settings.data and str(seen_from_root(settings.data)))
+    return replace(settings, weights=weights, backbone="", data=settings.data and place_seen_from_root(settings.data))
 
 
 def _check_weights(weights: str, run: Run) -> None:

@@ -36,7 +36,7 @@ def parser() -> Parser:
     add("command", metavar="test", nargs="?", help="check the code and run the tests")
     add("--profile", metavar="NAME", default="default", help=f"one of {', '.join(profiles())} (default: default)")
     add("--only", metavar="STUDY", help="run this study and what it needs")
-    add("--data", metavar="DIR", type=_directory, help="where the data set lies (default: the embedded one)")
+    add("--data", metavar="DIR", type=_place, help="directory, list or URL of the data set (default: the embedded one)")
     add("--jobs", metavar="N", type=_positive, default=cores(), help="experiments at a time (default: one a core)")
     add("--force", action="store_true", help="run what is up to date as well, from the beginning")
     add("--allow-missing", action="store_true", help="leave out what lacks its data or weights, and run the rest")
@@ -63,10 +63,12 @@ def profiles() -> list[str]:
     return Layout("", ROOT).stored_in("profiles", ".yaml")
 
 
-def _directory(value: str) -> Path:
-    if not Path(value).is_dir():
-        raise argparse.ArgumentTypeError(f"'{value}' is not a directory; give the one that holds the data set")
-    return Path(value).absolute()
+def _place(value: str) -> str:
+    if "://" in value:
+        return value
+    if not Path(value).exists():
+        raise argparse.ArgumentTypeError(f"'{value}' is not a directory, a file or a URL; give where the data set lies")
+    return str(Path(value).absolute())
 
 
 def _positive(value: str) -> int:

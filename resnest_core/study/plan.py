@@ -114,7 +114,7 @@ class Plan:
         return replace(self, steps={key: replace(step, missing=lacks(key)) for key, step in self.steps.items()})
 
 
-def make_plan(layout: Layout, *, only: str | None = None, data: Path | None = None, force: bool = False) -> Plan:
+def make_plan(layout: Layout, *, only: str | None = None, data: str | None = None, force: bool = False) -> Plan:
     """Compare a profile with what is there; nothing is written.
 
     Args: `only`: the study to cover, with what it needs; `data`: the parameter `data` of every notebook that has one;
@@ -157,13 +157,13 @@ def write_plan(plan: Plan) -> None:
 
 
 def _steps(
-    layout: Layout, profile: Profile, known: dict[str, Experiment], data: Path | None, code: Code
+    layout: Layout, profile: Profile, known: dict[str, Experiment], data: str | None, code: Code
 ) -> dict[str, Step]:
     """The step of each experiment that is no alias, with its parameters checked and its reason left open."""
     notebooks = {study: _notebook(layout, study) for study in profile.studies}
     if data and not any("data" in notebook.annotations for notebook in notebooks.values()):
         raise InputError(f"--data {data}: no notebook of profile {layout.profile} reads data; leave the flag out")
-    shared = {**profile.parameters, **({"data": str(data)} if data else {})}
+    shared = {**profile.parameters, **({"data": data} if data else {})}
     if unused := [name for name in shared if not any(name in notebook.annotations for notebook in notebooks.values())]:
         raise InputError(f"profile {layout.profile}: parameter '{unused[0]}' is one of no notebook; remove it")
     versions = {name: version(name) for name in VERSIONS}

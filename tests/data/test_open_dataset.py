@@ -22,7 +22,7 @@ def refused(match: str, name: str, root: Path | None = None, split: str = "test"
 
 def test_unknown_data_sets_are_refused() -> None:
     refused(
-        "unknown data set 'imagnet' .did you mean 'imagenet'.*; valid: fashion_mnist, imagefolder, imagenet", "imagnet"
+        "unknown data set 'imagnet' .did you mean 'imagenet'.*; valid: fashion_mnist, file_list, imagefolder", "imagnet"
     )
     with pytest.raises(InputError, match="unknown data set 'mnist'"):
         data.check("mnist")

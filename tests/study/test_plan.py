@@ -201,12 +201,12 @@ def test_an_unknown_study_is_an_error_that_lists_those_there_are(tree: Tree) -> 
 
 
 def test_data_goes_to_the_notebooks_that_read_it(tree: Tree) -> None:
-    steps = make_plan(tree.layout, data=tree.root).steps
+    steps = make_plan(tree.layout, data=str(tree.root)).steps
     assert steps["sizes/of_a"].given["data"] == str(tree.root)
     assert "data" not in steps["base/a"].given
     tree.set_profile("{name: x}", "dry")
     with pytest.raises(InputError, match="reads data"):
-        make_plan(Layout("dry", tree.root), data=tree.root)
+        make_plan(Layout("dry", tree.root), data=str(tree.root))
 
 
 def test_the_directories_of_other_experiments_are_handed_over(finished: Tree) -> None:

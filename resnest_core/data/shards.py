@@ -1,0 +1,117 @@
+"""Images in tar shards, here or in object storage, each read by its bytes as the index of the set says."""
+
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from resnest_core.data import storage
+from resnest_core.data.base import Report, check_request, check_selection, select
+from resnest_core.data.shard_index import BLOCK, INDEX, Index, make_index, read_index
+from resnest_core.data.stored import StoredImages
+from resnest_core.data.strings import Strings
+from resnest_core.errors import InputError
+
+NAME = "shards"
+_FOLDERS = {"test": ("", "test", "val", "validation"), "train": ("train",)}
+_REMEDY = "make the index again with `resnest-core index`"
+
+
+@dataclass(frozen=True)
+class Shards(StoredImages):
+    """Images in `tars` of the directory `root`: image i has `lengths[i]` bytes from `starts[i]` in tar `shards[i]`."""
+
+    root: str
+    classes: tuple[str, ...]
+    tars: tuple[str, ...]
+    shards: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+    targets: np.ndarray
+    paths: Strings
+    available: int
+    name: str = NAME
+
+    @property
+    def place(self) -> str:
+        return f"in {len(self.tars):,} tars in {self.root}"
+
+    def sizes(self) -> Iterator[int]:
+        return map(int, self.lengths)
+
+    def content(self, index: int) -> bytes:
+        """The image file, if the tar has one of that size there."""
+        start, length = int(self.starts[index]), int(self.lengths[index])
+        tar = storage.join(self.root, self.tars[self.shards[index]])
+        found = storage.read(tar, start - BLOCK, start + length)
+        if _size_in(found[:BLOCK]) != length:
+            raise InputError(f"image '{self.paths[index]}' is not in '{tar}' where the index has it; {_REMEDY}")
+        return found[BLOCK:]
+
+
+def open_shards(root: str | Path | None, split: str, limit: int) -> Shards:
+    """The set whose index is in `root`, or in its folder `test`, `val`, `validation` or `train`."""
+    check_selection(split, limit)
+    if root is None:
+        raise InputError(
+            f"data set '{NAME}' needs a place, and none was given; valid: --data with a directory or a URL"
+        )
+    if not storage.is_url(str(root)):
+        check_request(root, split, limit)
+    return _chosen(_index(str(root), split), limit)
+
+
+def check(root: str | Path | None, split: str) -> Report:
+    """Read the headers of all tars again and decode every image; list what differs from the index or is unreadable."""
+    images = open_shards(root, split, 0)
+    problems = [*_differences(images), *images.problems()]
+    return Report(NAME, images.source, len(images), len(np.unique(images.targets)), problems=problems)
+
+
+def _index(root: str, split: str) -> Index:
+    for folder in _FOLDERS[split]:
+        try:
+            return read_index(storage.join(root, folder) if folder else root)
+        except storage.MissingError:
+            continue
+    raise InputError(
+        f"no {INDEX} for the {split} split in '{root}'; make it once from the tars with `resnest-core index --data DIR`"
+    )
+
+
+def _chosen(index: Index, limit: int) -> Shards:
+    targets = index.column("target").astype(np.int64)
+    table, images = index.table, Strings(index.table["image"])
+    chosen = select(targets, limit)
+    if len(chosen) < len(targets):
+        table, images, targets = table.take(chosen), images.take(chosen), targets[chosen]
+    shards, starts, lengths = (table[name].to_numpy() for name in ("shard", "offset", "size"))
+    _check_tars(index, np.unique(shards))
+    return Shards(index.root, index.classes, index.tars, shards, starts, lengths, targets, images, index.table.num_rows)
+
+
+def _check_tars(index: Index, used: np.ndarray) -> None:
+    places = [storage.join(index.root, index.tars[i]) for i in used]
+    for i, place, size in zip(used, places, storage.sizes(places), strict=True):
+        if size != index.bytes[i]:
+            raise InputError(f"'{place}' has {size:,} bytes, and {index.bytes[i]:,} in the index; {_REMEDY}")
+
+
+def _size_in(header: bytes) -> int:
+    """The bytes of the file that a tar's header is of; -1 if it is no header."""
+    try:
+        return tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape").size
+    except tarfile.HeaderError:
+        return -1
+
+
+def _differences(images: Shards) -> list[str]:
+    try:
+        found = make_index(images.root, images.classes)
+    except InputError as error:
+        return [str(error)]
+    listed = {"shard": images.shards, "offset": images.starts, "size": images.lengths, "target": images.targets}
+    different = [name for name, values in listed.items() if not np.array_equal(found.column(name), values)]
+    return [f"{name} of the images: the tars have another than the index; {_REMEDY}" for name in different]

@@ -1,0 +1,82 @@
+"""What data sets of image files have in common, wherever the files are."""
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+from PIL import Image
+from tqdm.auto import tqdm
+
+from resnest_core.data.base import content_problem, decode_image
+from resnest_core.errors import InputError
+
+CHECKED_AT_ONCE = 1024
+
+
+def files_digest(paths: Iterable[str], targets: Iterable[int], sizes: Iterable[int]) -> str:
+    """SHA-256 of paths, targets and sizes in bytes: the same for the same images in folders, in shards, in a list."""
+    digest = hashlib.sha256()
+    for path, target, size in zip(paths, targets, sizes, strict=True):
+        digest.update(f"{path}\t{target}\t{size}\n".encode())
+    return digest.hexdigest()
+
+
+class StoredImages(ABC):
+    """Image files that are read as bytes; `available` is how many there are without a limit."""
+
+    name: str
+    classes: tuple[str, ...]
+    paths: Sequence[str]
+    targets: np.ndarray
+    available: int
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where the set lies, and in which form."""
+
+    @abstractmethod
+    def content(self, index: int) -> bytes:
+        """The file of image `index` as it is."""
+
+    @abstractmethod
+    def sizes(self) -> Iterator[int]:
+        """The bytes of each image file, in order."""
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the paths, targets and sizes in bytes; the pixels themselves are not read."""
+        return files_digest(self.paths, self.targets, self.sizes())
+
+    @property
+    def source(self) -> str:
+        """Counts and place."""
+        classes = len(np.unique(self.targets))
+        return f"{self.name}: {len(self):,} of {self.available:,} images, {classes:,} classes, {self.place}"
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def load(self, index: int) -> Image.Image:
+        """Image `index` in RGB, at its own size."""
+        return decode_image(self.content(index), self.paths[index])
+
+    def problems(self) -> list[str]:
+        """Decode every image and say what is wrong with each that cannot be read."""
+        found: list[str] = []
+        with ThreadPoolExecutor() as pool, tqdm(None, f"checking {self.name}", len(self), unit="image", delay=2) as bar:
+            for first in range(0, len(self), CHECKED_AT_ONCE):
+                some = range(first, min(first + CHECKED_AT_ONCE, len(self)))
+                found += filter(None, pool.map(self._problem, some))
+                bar.update(len(some))
+        return found
+
+    def _problem(self, index: int) -> str | None:
+        try:
+            problem = content_problem(self.content(index))
+        except InputError as error:
+            problem = str(error)
+        return problem and f"{self.paths[index]}: {problem}"
