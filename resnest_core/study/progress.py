@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any, TextIO
 
 from resnest_core.study.plan import Plan
+from resnest_core.study.resources import Executor
 
 
 class Progress:
@@ -16,10 +17,10 @@ class Progress:
         self.started: set[str] = set()
         self.ended: dict[str, bool] = {}  # key -> whether it went well
 
-    def announce(self, jobs: int) -> None:
+    def announce(self, where: Executor) -> None:
         article = " and the article" if self.plan.article_reason else ""
         what = f"{self.total} of {len(self.plan.steps)} experiments{article}"
-        say(f"profile {self.plan.layout.profile}: {what} on {jobs} cores")
+        say(f"profile {self.plan.layout.profile}: {what}, {where}")
 
     def report(self, events: Iterable[dict[str, Any]]) -> None:
         for event in events:

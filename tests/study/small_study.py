@@ -182,7 +182,7 @@ class Tree:
 
     def events(self, kind: str) -> list[str]:
         """The experiments of the last run with an event of that kind."""
-        lines = (self.layout.plans / "events.jsonl").read_text().splitlines()
+        lines = [line for path in self.layout.plans.glob("events/**/*.jsonl") for line in path.open()]
         return [event["key"] for event in map(json.loads, lines) if event["kind"] == kind]
 
     def processes(self, *words: str) -> list[psutil.Process]:
