@@ -168,6 +168,6 @@ def _describe(error: ErrorDetails) -> str:
     location = [str(part) for part in error["loc"] if part != "[key]"]
     where = ".".join(location) or "the file"
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg'].lower()}, but it is {error['input']!r}"
+        return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, but it is {error['input']!r}"
     models: dict[int, type[BaseModel]] = {1: Profile, 2: Resources, 3: Study, 4: Resources, 5: Entry}
     return f"{where}: unknown key '{location[-1]}'; valid: {', '.join(models[len(location)].model_fields)}"

@@ -1,6 +1,7 @@
 """The jobs of a run in Slurm's queue: known by the directory that they run in, cancelled when their run has ended."""
 
 import getpass
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -41,6 +42,12 @@ def status_flags() -> list[str]:
     except InputError:
         return ["--slurm-status-command", "squeue"]
     return []
+
+
+def refusal(log: Path) -> str | None:
+    """What sbatch said of the first job that Slurm did not take, by Snakemake's `log`; None if it took all."""
+    found = re.search(r"sbatch: error: (?:Batch job submission failed: )?(.+?)'?\.?$", log.read_text(), re.MULTILINE)
+    return found and found[1]
 
 
 def _note(layout: Layout) -> Path:
