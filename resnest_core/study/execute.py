@@ -21,6 +21,8 @@ from resnest_core.study.ready import SOCKET, write_kernel_specification
 from resnest_core.study.state import State, can_go_on, files, read_state, results
 
 LONGEST_SOCKET = 90  # characters of its directory
+# Slow to import: jsonschema's formats of IRIs and of durations, papermill's way to the file system of Hadoop.
+NEEDLESS = ("rfc3987_syntax", "isoduration", "pyarrow.fs")
 SLURM_JOB = "SLURM_JOB_ID"
 START = 300  # seconds that a kernel may take to start, on a busy machine
 
@@ -92,7 +94,8 @@ def execute_notebook(
     notebook: Path, executed: Path, parameters: dict[str, Any], directory: Path, threads: int, **options: Any
 ) -> None:
     """Run papermill on `notebook` with a kernel of its own in `directory`; `options` and errors are papermill's."""
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema's format of IRIs: 3 s to import
+    for module in NEEDLESS:
+        sys.modules[module] = None  # type: ignore[assignment]  # whoever imports it does without
     import papermill
     from traitlets.config import Config
 

@@ -137,8 +137,8 @@ def new_scratch(layout: Layout) -> Path:
 def start_ready(plan: Plan, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start the process that imports what the notebooks of `plan` do, and whose forks are their kernels."""
     notebooks = {plan.layout.notebook(step.experiment.study) for step in plan.to_run.values()}
-    modules = imported(source for notebook in sorted(notebooks) for source, _ in code_cells(notebook))
-    command = ["resnest_core.study.ready", environment[SOCKET], *modules]
+    imports = imported(source for notebook in sorted(notebooks) for source, _ in code_cells(notebook))
+    command = ["resnest_core.study.ready", environment[SOCKET], *imports]
     return _start(plan.layout, "kernels.log", command, {MARK: environment[MARK]})
 
 
