@@ -9,8 +9,10 @@ from typing import NoReturn
 from resnest_core.errors import InputError, unknown
 from resnest_core.study.layout import ROOT, Layout
 
-USAGE = """./run_all.sh [--profile NAME] [--only STUDY] [--data DIR] [--jobs N] [--force] [--allow-missing] [--list]
+USAGE = """./run_all.sh [--profile NAME] [--only STUDY] [--data DIR] [--jobs N] [--executor NAME]
+                    [--force] [--allow-missing] [--list]
        ./run_all.sh test"""
+EXECUTORS = ("local", "slurm")
 DESCRIPTION = """Run the study of a profile and write its article to build/PROFILE/article.html and article.pdf.
 What is up to date is not run again; an interrupted run goes on where it was.
 `test` checks the code and the notebooks and runs the tests."""
@@ -37,7 +39,10 @@ def parser() -> Parser:
     add("--profile", metavar="NAME", default="default", help=f"one of {', '.join(profiles())} (default: default)")
     add("--only", metavar="STUDY", help="run this study and what it needs")
     add("--data", metavar="DIR", type=_place, help="directory, list or URL of the data set (default: the embedded one)")
-    add("--jobs", metavar="N", type=_positive, default=cores(), help="experiments at a time (default: one a core)")
+    add("--jobs", metavar="N", type=_positive, help="experiments at a time (default: one a core; 100 on a cluster)")
+    add(
+        "--executor", metavar="NAME", default="local", help=f"where they run: {' or '.join(EXECUTORS)} (default: local)"
+    )
     add("--force", action="store_true", help="run what is up to date as well, from the beginning")
     add("--allow-missing", action="store_true", help="leave out what lacks its data or weights, and run the rest")
     add("--list", action="store_true", help="only say what would run, and why")
@@ -56,6 +61,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         raise InputError(f"'test' takes no flags, but got '{' '.join(arguments)}'")
     if options.profile not in profiles():
         raise unknown("profile", options.profile, profiles())
+    if options.executor not in EXECUTORS:
+        raise unknown("executor", options.executor, EXECUTORS)
     return options
 
 

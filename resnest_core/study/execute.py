@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -20,6 +21,9 @@ from resnest_core.study.ready import SOCKET, write_kernel_specification
 from resnest_core.study.state import State, can_go_on, files, read_state, results
 
 LONGEST_SOCKET = 90  # characters of its directory
+# Slow to import: jsonschema's formats of IRIs and of durations, papermill's way to the file system of Hadoop.
+NEEDLESS = ("rfc3987_syntax", "isoduration", "pyarrow.fs")
+SLURM_JOB = "SLURM_JOB_ID"
 START = 300  # seconds that a kernel may take to start, on a busy machine
 
 
@@ -67,6 +71,8 @@ def prepare(layout: Layout, job: dict[str, Any]) -> State:
     os.dup2(log, 1)
     os.dup2(log, 2)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    job_of_slurm = f", Slurm's job {os.environ[SLURM_JOB]}" if SLURM_JOB in os.environ else ""
+    logging.getLogger(__name__).info("%s on %s%s", key, socket.gethostname(), job_of_slurm)
     return state
 
 
@@ -88,7 +94,8 @@ def execute_notebook(
     notebook: Path, executed: Path, parameters: dict[str, Any], directory: Path, threads: int, **options: Any
 ) -> None:
     """Run papermill on `notebook` with a kernel of its own in `directory`; `options` and errors are papermill's."""
-    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]  # jsonschema's format of IRIs: 3 s to import
+    for module in NEEDLESS:
+        sys.modules[module] = None  # type: ignore[assignment]  # whoever imports it does without
     import papermill
     from traitlets.config import Config
 

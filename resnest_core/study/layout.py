@@ -46,6 +46,9 @@ class Layout:
     def state_file(self, key: str) -> Path:
         return self.plans / f"{key}.state.json"
 
+    def events_file(self, key: str) -> Path:
+        return self.plans / "events" / f"{key}.jsonl"
+
     def relative(self, path: Path) -> str:
         """`path` as seen from the root, where notebooks run and users stand."""
         return path.relative_to(self.root).as_posix()

@@ -20,6 +20,7 @@ from resnest_core.study.fingerprint import PACKAGE, Code, digest, notebook_diges
 from resnest_core.study.layout import Layout
 from resnest_core.study.notebooks import Notebook, code_cells, read_notebook
 from resnest_core.study.profiles import INHERITED, RUNS, Experiment, Parameters, Profile, experiments, load_profile
+from resnest_core.study.resources import Executor
 from resnest_core.study.state import read_json, read_state, results, why_stale
 
 VERSIONS = ("torch", "numpy", "pillow")
@@ -103,6 +104,11 @@ class Plan:
         listed = [_describe(experiment, self.steps) for experiment in self.experiments.values()]
         return {"profile": self.layout.profile, "description": self.profile.description, "experiments": listed}
 
+    def request(self, step: Step, executor: Executor) -> dict[str, Any]:
+        """What the job of a step gets of the executor's machines."""
+        study = self.profile.studies[step.experiment.study]
+        return executor.request(study.threads, self.profile.resources.updated(study.resources))
+
     def without(self, missing: Mapping[str, str]) -> "Plan":
         """The plan in which the steps of `missing` (key -> reason), and those that need them, do not run."""
 
@@ -134,7 +140,7 @@ def make_plan(layout: Layout, *, only: str | None = None, data: str | None = Non
     return Plan(layout, profile, known, steps, _with_needs(known, chosen), forced, _article_sources(layout, code))
 
 
-def write_plan(plan: Plan) -> None:
+def write_plan(plan: Plan, executor: Executor) -> None:
     """Store the plan for Snakemake, its jobs and the article; take away the results that the run renews."""
     layout = plan.layout
     covered = {key: step for key, step in plan.steps.items() if key in plan.selected}
@@ -149,7 +155,7 @@ def write_plan(plan: Plan) -> None:
     _write(layout.plan_file("article"), {"profile": layout.profile, "wanted": plan.article, "reported": plan.reported})
     _write(layout.build / "plan.json", plan.description)
     rules = [
-        {"key": key, "needs": step.experiment.needs, "threads": plan.profile.studies[step.experiment.study].threads}
+        {"key": key, "needs": step.experiment.needs, **plan.request(step, executor)}
         for key, step in covered.items()
         if not step.missing
     ]

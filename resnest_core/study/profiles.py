@@ -4,13 +4,14 @@ import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 from pydantic_core import ErrorDetails
 
 from resnest_core.errors import InputError
+from resnest_core.study.resources import Resources, Threads
 
 Parameters = dict[str, Any]
 NAME = r"^[A-Za-z0-9][\w.-]*$"
@@ -33,11 +34,16 @@ class Entry(BaseModel):
 
 
 class Study(BaseModel):
-    """The experiments that share notebooks/STUDY.ipynb; `timeout` is in seconds and holds for each cell."""
+    """The experiments that share notebooks/STUDY.ipynb.
+
+    With `threads: all` each has its machine to itself; `resources` are those of the profile, but for what stands here;
+    `timeout` is in seconds and holds for each cell.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True)
     parameters: Parameters = {}
-    threads: PositiveInt | Literal["all"] = 1
+    threads: Threads = None
+    resources: Resources = Resources()
     timeout: PositiveInt | None = None
     experiments: Annotated[list[Entry], Field(min_length=1)]
 
@@ -48,6 +54,7 @@ class Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     description: str
     parameters: Parameters = {}
+    resources: Resources = Resources()
     studies: Annotated[dict[Annotated[str, Field(pattern=NAME)], Study], Field(min_length=1)]
 
 
@@ -161,6 +168,6 @@ def _describe(error: ErrorDetails) -> str:
     location = [str(part) for part in error["loc"] if part != "[key]"]
     where = ".".join(location) or "the file"
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['msg'].lower()}, but it is {error['input']!r}"
-    models: dict[int, type[BaseModel]] = {1: Profile, 3: Study, 5: Entry}
+        return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, but it is {error['input']!r}"
+    models: dict[int, type[BaseModel]] = {1: Profile, 2: Resources, 3: Study, 4: Resources, 5: Entry}
     return f"{where}: unknown key '{location[-1]}'; valid: {', '.join(models[len(location)].model_fields)}"

@@ -1,10 +1,13 @@
 """What the terminal shows of a run: a line as an experiment starts, one as it ends, and how it all ended."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TextIO
 
+from resnest_core.study import slurm
 from resnest_core.study.plan import Plan
+from resnest_core.study.resources import Executor
 
 
 class Progress:
@@ -15,11 +18,12 @@ class Progress:
         self.total = len(plan.to_run)
         self.started: set[str] = set()
         self.ended: dict[str, bool] = {}  # key -> whether it went well
+        self.seconds: dict[str, float] = {}
 
-    def announce(self, jobs: int) -> None:
+    def announce(self, where: Executor) -> None:
         article = " and the article" if self.plan.article_reason else ""
         what = f"{self.total} of {len(self.plan.steps)} experiments{article}"
-        say(f"profile {self.plan.layout.profile}: {what} on {jobs} cores")
+        say(f"profile {self.plan.layout.profile}: {what}, {where}")
 
     def report(self, events: Iterable[dict[str, Any]]) -> None:
         for event in events:
@@ -32,6 +36,7 @@ class Progress:
             if event["kind"] == "failed":
                 say(event["line"], sys.stderr)
             else:
+                self.seconds[key] = event["seconds"]
                 say(f"{self._count()} {key} finished in {event['seconds']:.0f} s{event['score']}")
 
     def conclude(self, status: int = 0) -> int:
@@ -42,21 +47,32 @@ class Progress:
                 f"{key}: its process was killed before it ended (log: {layout.relative(layout.out(key))}/log.txt)",
                 sys.stderr,
             )
+        self._say_times()
         failed = [key for key in self.started if not self.ended.get(key)]
         html, pdf, index = (layout.relative(path) for path in layout.articles)
         if not failed and status == 0:
             say(self._all_well(f"{html} and {pdf}; everything: {index}"))
             return 0
-        if not failed:
-            say(
-                f"Snakemake ended with status {status} (log: {layout.relative(layout.build / 'snakemake.log')})",
-                sys.stderr,
-            )
+        log = layout.build / "snakemake.log"
+        if refusal := slurm.refusal(log):
+            say(f"Slurm did not take a job: {refusal} (log: {layout.relative(log)})", sys.stderr)
+        elif not failed:
+            say(f"Snakemake ended with status {status} (log: {layout.relative(log)})", sys.stderr)
         well = sum(key in self.plan.steps for key, good in self.ended.items() if good)
         undone = self.total - well - len([key for key in failed if key in self.plan.steps])
         count = f"{well} finished, {len(failed)} failed, {undone} not run"
         say(f"{count}; the article is not up to date. Run again to go on.", sys.stderr)
         return 1
+
+    def _say_times(self) -> None:
+        """Print what the run's time was spent on: a line a study, the longest first."""
+        seconds, jobs = Counter[str](), Counter(key.partition("/")[0] for key in self.seconds)
+        for key, spent in self.seconds.items():
+            seconds[key.partition("/")[0]] += spent  # type: ignore[assignment]  # a Counter sums whatever has +
+        width = max(map(len, seconds), default=0)
+        for study, spent in seconds.most_common():
+            share = 100 * spent / (seconds.total() or 1)
+            say(f"  {study:{width}} {jobs[study]:4} job{'s' if jobs[study] > 1 else ' '} {spent:7.0f} s {share:4.0f} %")
 
     def _reason(self, key: str) -> str | None:
         return self.plan.steps[key].reason if key in self.plan.steps else self.plan.article_reason

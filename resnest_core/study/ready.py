@@ -1,12 +1,13 @@
 """Kernels that start ready: one process imports what the notebooks import, and forks for each kernel.
 
-`python -m resnest_core.study.ready SOCKET MODULE ...` is that process, which the runner starts; `ready_kernel.py` is
+`python -m resnest_core.study.ready SOCKET IMPORT ...` is that process, which the runner starts; `ready_kernel.py` is
 what Jupyter starts in place of a kernel. It asks for a fork and lives as long as that. Where nobody listens, as on
 another machine, it becomes an ordinary kernel itself, which only takes longer to start.
 """
 
 import ast
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -28,10 +29,9 @@ INLINE = "module://matplotlib_inline.backend_inline"
 
 
 def imported(sources: Iterable[str]) -> list[str]:
-    """The modules that these cells import at their top level."""
+    """The import statements at the top level of these cells, each once."""
     statements = [statement for source in sources for statement in parse(source, "a cell").body]
-    plain = [name.name for s in statements if isinstance(s, ast.Import) for name in s.names]
-    return list(dict.fromkeys([*plain, *(s.module for s in statements if isinstance(s, ast.ImportFrom) if s.module)]))
+    return list(dict.fromkeys(ast.unparse(s) for s in statements if isinstance(s, ast.Import | ast.ImportFrom)))
 
 
 def write_kernel_specification(directory: Path) -> None:
@@ -42,14 +42,18 @@ def write_kernel_specification(directory: Path) -> None:
     write_json(directory / "kernels" / "python3" / "kernel.json", content)
 
 
-def main(address: str, *modules: str) -> None:
-    """Import `modules`, then fork a kernel for each that connects to the socket at `address`, until killed."""
+def main(address: str, *imports: str) -> None:
+    """Run the statements `imports`, then fork a kernel for each that connects to the socket at `address`, until killed.
+
+    What is there before the forks is frozen: a fork's garbage collector would touch, and so copy, all of it.
+    """
     die_with_parent()
-    for module in ("ipykernel.kernelapp", *modules):
+    for statement in ("import ipykernel.kernelapp", *imports):
         with contextlib.suppress(Exception):  # the notebook imports it again, and shows the error
-            importlib.import_module(module)
+            exec(statement, {})
     if "torch" in sys.modules:
         importlib.import_module("torch._dynamo")  # which the first optimiser would import
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended kernels need no one to wait for them
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(address)

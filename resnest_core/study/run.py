@@ -8,12 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory
-from resnest_core.study import preflight
+from resnest_core.study import preflight, slurm
 from resnest_core.study.events import Listener
 from resnest_core.study.layout import Layout
 from resnest_core.study.notebooks import code_cells
@@ -21,9 +23,11 @@ from resnest_core.study.plan import Plan, make_plan, write_plan
 from resnest_core.study.processes import MARK, die_with_parent, end_leftovers, sole_run
 from resnest_core.study.progress import Progress
 from resnest_core.study.ready import SOCKET, imported
+from resnest_core.study.resources import Executor, executor
 
 INTERRUPTED = 130
 SCRATCH = "resnest-"
+PAUSE = {"local": 0.2, "slurm": 2.0}  # seconds between looks at what the jobs tell; over a network each costs more
 
 
 def run(layout: Layout, options: argparse.Namespace) -> int:
@@ -35,8 +39,10 @@ def run(layout: Layout, options: argparse.Namespace) -> int:
         show(planned(layout, options), options.allow_missing)
         return 0
     output_directory(layout.build)
+    where = executor(options.executor, options.jobs)
     with sole_run(layout.build):
         end_leftovers(layout.build)
+        slurm.end(layout)
         plan = planned(layout, options)
         found = preflight.missing(plan)
         preflight.check_space(plan)
@@ -44,8 +50,8 @@ def run(layout: Layout, options: argparse.Namespace) -> int:
             print(preflight.listed(found), file=sys.stderr)
             raise InputError(f"{len(found)} needed thing(s) missing, see above; --allow-missing runs the rest")
         plan = plan.without(preflight.reasons(found))
-        write_plan(plan)
-        return carry_out(plan, options.jobs)
+        write_plan(plan, where)
+        return carry_out(plan, where)
 
 
 def planned(layout: Layout, options: argparse.Namespace) -> Plan:
@@ -66,33 +72,56 @@ def show(plan: Plan, allow_missing: bool) -> None:
         print(preflight.listed(found))
 
 
-def carry_out(plan: Plan, jobs: int) -> int:
-    """Run what the written `plan` says, `jobs` experiments at a time; returns the exit status."""
+def carry_out(plan: Plan, where: Executor) -> int:
+    """Run what the written `plan` says; returns the exit status."""
     progress = Progress(plan)
     if not plan.to_run and not plan.article_reason:
         return progress.conclude()
-    progress.announce(jobs)
-    listener = Listener(plan.layout)
-    signal.signal(signal.SIGTERM, _interrupt)
-    scratch = new_scratch(plan.layout)
-    os.environ[SOCKET] = str(scratch / "ready")
-    kernels = start_ready(plan) if plan.to_run else None
-    process = start_snakemake(plan.layout, jobs, scratch)
+    if where.on_slurm:
+        slurm.begin(plan.layout)
+    progress.announce(where)
+    listener = Listener(plan.layout, [*plan.to_run, "article"])
+    interrupt_by_signals()
     try:
-        while process.poll() is None:
-            progress.report(listener.new())
-            time.sleep(0.2)
+        with snakemake(plan, where) as process:
+            while process.poll() is None:
+                progress.report(listener.new())
+                time.sleep(PAUSE[where.name])
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return INTERRUPTED
-    finally:
-        for started in filter(None, (process, kernels)):
-            started.kill()
-            started.wait()
-        end_leftovers(plan.layout.build)
-        shutil.rmtree(scratch, ignore_errors=True)
     progress.report(listener.new())
     return progress.conclude(process.returncode)
+
+
+def interrupt_by_signals() -> None:
+    """Let what ends a process, or the connection to it, do what Ctrl-C does; `nohup` goes on protecting."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+@contextmanager
+def snakemake(plan: Plan, where: Executor) -> Iterator[subprocess.Popen[bytes]]:
+    """Snakemake at work on the `plan`; at the end nothing that it started runs on, here or on a cluster.
+
+    Jobs of a cluster get neither the mark, for they end with the cluster's means, nor what exists on this machine only.
+    """
+    layout, scratch, processes = plan.layout, new_scratch(plan.layout), []
+    here = {MARK: str(layout.build), "TMPDIR": str(scratch), SOCKET: str(scratch / "ready")}
+    try:
+        if plan.to_run and not where.on_slurm:
+            processes.append(start_ready(plan, here))
+        processes.append(start_snakemake(layout, where, {} if where.on_slurm else here))
+        yield processes[-1]
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        end_leftovers(layout.build)
+        slurm.end(layout)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def new_scratch(layout: Layout) -> Path:
@@ -105,33 +134,35 @@ def new_scratch(layout: Layout) -> Path:
     return scratch
 
 
-def start_ready(plan: Plan) -> subprocess.Popen[bytes]:
+def start_ready(plan: Plan, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start the process that imports what the notebooks of `plan` do, and whose forks are their kernels."""
     notebooks = {plan.layout.notebook(step.experiment.study) for step in plan.to_run.values()}
-    modules = imported(source for notebook in sorted(notebooks) for source, _ in code_cells(notebook))
-    return _start(plan.layout, "kernels.log", ["resnest_core.study.ready", os.environ[SOCKET], *modules])
+    imports = imported(source for notebook in sorted(notebooks) for source, _ in code_cells(notebook))
+    command = ["resnest_core.study.ready", environment[SOCKET], *imports]
+    return _start(plan.layout, "kernels.log", command, {MARK: environment[MARK]})
 
 
-def start_snakemake(layout: Layout, jobs: int, scratch: Path) -> subprocess.Popen[bytes]:
+def start_snakemake(layout: Layout, where: Executor, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start Snakemake on the plan; it remembers nothing between runs, since the plan decides what is up to date.
 
-    Its own variable SNAKEMAKE_PROFILE adds settings, such as an executor for a cluster.
+    Its own variable SNAKEMAKE_PROFILE adds settings, such as the account and the partition of a cluster.
     """
-    shutil.rmtree(layout.build / ".snakemake", ignore_errors=True)
-    environment = {"TMPDIR": str(scratch)}
+    own = layout.build / ".snakemake"
+    shutil.rmtree(own, ignore_errors=True)
     if "XDG_CACHE_HOME" not in os.environ and not os.access(Path.home(), os.W_OK):
-        environment["XDG_CACHE_HOME"] = str(scratch)  # Snakemake insists on one
-    flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", "--cores", str(jobs)]
-    where = ["--snakefile", str(layout.root / "workflow" / "Snakefile"), "--directory", str(layout.build)]
-    return _start(layout, "snakemake.log", ["snakemake", *where, *flags], **environment)
+        environment = {**environment, "XDG_CACHE_HOME": str(own)}  # Snakemake insists on one
+    flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", *where.flags]
+    flags += slurm.status_flags() if where.on_slurm else []
+    files = ["--snakefile", str(layout.root / "workflow" / "Snakefile"), "--directory", str(layout.build)]
+    return _start(layout, "snakemake.log", ["snakemake", *files, *flags], environment)
 
 
-def _start(layout: Layout, log: str, module: list[str], **environment: str) -> subprocess.Popen[bytes]:
+def _start(layout: Layout, log: str, module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a Python `module` with its arguments, in a session of its own: Ctrl-C is for the runner, which ends it."""
     with (layout.build / log).open("w") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", *module],
-            env={**os.environ, "PYTHONPATH": str(layout.root), MARK: str(layout.build), **environment},
+            env={**os.environ, "PYTHONPATH": str(layout.root), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -13,7 +13,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     """A tree in which nothing has run; at the end no process of its runs is left."""
     tree = plant(tmp_path / "a tree")
     yield tree
-    for process in tree.processes():
+    for process in [*tree.started, *tree.processes()]:
         process.kill()
 
 

@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,8 @@ for suffix in ("html", "pdf"):
 """,
     "site/__init__.py": "",
     "site/__main__.py": """import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 if Path("report/wrong_site").exists():
     sys.exit("error: a notebook is missing")
@@ -129,6 +133,7 @@ class Tree:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.layout = Layout("default", root)
+        self.started: list[subprocess.Popen[str]] = []
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         self.environment = environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
@@ -165,7 +170,9 @@ class Tree:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [str(self.root / "run_all.sh"), *arguments]
-        return subprocess.Popen(command, env=self.environment, text=True, start_new_session=True, **pipes)
+        process = subprocess.Popen(command, env=self.environment, text=True, start_new_session=True, **pipes)
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str, status: int = 0) -> tuple[str, str]:
         """Output and errors of ./run_all.sh, which must end with `status`."""
@@ -182,7 +189,7 @@ class Tree:
 
     def events(self, kind: str) -> list[str]:
         """The experiments of the last run with an event of that kind."""
-        lines = (self.layout.plans / "events.jsonl").read_text().splitlines()
+        lines = [line for path in self.layout.plans.glob("events/**/*.jsonl") for line in path.open()]
         return [event["key"] for event in map(json.loads, lines) if event["kind"] == kind]
 
     def processes(self, *words: str) -> list[psutil.Process]:
@@ -216,3 +223,10 @@ def plant(root: Path) -> Tree:
     for name in ("requirements.txt", "requirements.lock", "requirements-test.txt"):
         tree.write(name, "")
     return tree
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.05)

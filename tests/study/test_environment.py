@@ -106,9 +106,13 @@ def test_without_a_new_enough_python_one_line_says_so(tree: Tree) -> None:
 def test_wrong_arguments_are_told_before_anything_is_installed(tree: Tree) -> None:
     tree.write("requirements.txt", "absent-package")
     for arguments, words in (
-        (["--profle", "x"], "--allow-missing, --data, --force, --help, --jobs, --list, --only, --profile, test"),
+        (
+            ["--profle", "x"],
+            "--allow-missing, --data, --executor, --force, --help, --jobs, --list, --only, --profile, test",
+        ),
         (["--profile", "defualt"], "did you mean 'default'?); valid: default"),
         (["--jobs", "0"], "'0'"),
+        (["--executor", "slrm"], "did you mean 'slurm'?); valid: local, slurm"),
         (["--data", "nowhere"], "'nowhere' is not a directory"),
         (["tset"], "unknown command 'tset' (did you mean 'test'?)"),
         (["test", "--force"], "--force"),

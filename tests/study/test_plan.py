@@ -10,8 +10,10 @@ from resnest_core.errors import InputError
 from resnest_core.study import plan as plan_module
 from resnest_core.study.layout import Layout
 from resnest_core.study.plan import make_plan, write_plan
+from resnest_core.study.resources import Executor
 from resnest_core.study.state import differences
 
+HERE = Executor("local", 2, 2, 1000)
 TRAINING, EVALUATION = "resnest_core/training.py", "resnest_core/evaluation.py"
 
 
@@ -140,14 +142,14 @@ def test_force_runs_the_study_again_but_not_what_it_needs(finished: Tree) -> Non
 
 
 def test_force_forgets_what_a_killed_run_left(finished: Tree) -> None:
-    write_plan(finished.plan(only="base", force=True))
+    write_plan(finished.plan(only="base", force=True), HERE)
     assert not finished.layout.state_file("base/a").exists()
     assert finished.layout.state_file("sizes/of_a").exists()
 
 
 def test_what_must_run_loses_its_result_and_nothing_else_does(finished: Tree) -> None:
     finished.replace("profiles/default.yaml", "epochs: 3", "epochs: 4")
-    write_plan(finished.plan())
+    write_plan(finished.plan(), HERE)
     left = {key for key in finished.plan().steps if finished.layout.result(key).exists()}
     assert left == {"base/a", "base/b", "sizes/of_a", "sizes/of_b"}
     assert (finished.layout.out("base/c") / "partial.txt").exists()  # its job empties the rest

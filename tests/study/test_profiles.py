@@ -62,7 +62,15 @@ def test_an_experiment_may_read_others_that_have_run(tmp_path: Path) -> None:
         (one_study("{name: a}", "treads: 1,"), ["given.yaml", "studies.s.treads", "valid: parameters, threads"]),
         (one_study("{name: a, grd: {}}"), ["unknown key 'grd'", "valid: name, grid"]),
         ("descripton: x\nstudies: {}\n", ["given.yaml", "description"]),
-        (one_study("{name: a}", "threads: many,"), ["threads", "many"]),
+        (one_study("{name: a}", "threads: many,"), ["threads", "'all'", "many"]),
+        (one_study("{name: a}", "resources: {coers: 1},"), ["studies.s.resources.coers", "valid: cores, memory, gpus"]),
+        (
+            one_study("{name: a}") + "resources: {minuts: 1}",
+            ["resources.minuts", "valid: cores, memory, gpus, minutes"],
+        ),
+        (one_study("{name: a}") + "resources: {memory: 4 GB}", ["resources.memory", "(MiB|GiB)", "'4 GB'"]),
+        (one_study("{name: a}", "resources: {gpus: -1},"), ["studies.s.resources.gpus", "-1"]),
+        (one_study("{name: a}", "resources: {minutes: 1.5},"), ["studies.s.resources.minutes", "integer", "1.5"]),
         (one_study(""), ["experiments", "at least 1"]),
         (one_study("{name: 3}"), ["name", "string", "3"]),
         (one_study("{name: a}, {name: a}"), ["s/a", "twice"]),
@@ -94,6 +102,14 @@ def test_the_repository_s_profiles_fit_its_notebooks(name: str) -> None:
     plan = make_plan(Layout(name))
     assert {"base_results", "batch_size", "ablation", "efficiency"} <= plan.profile.studies.keys()
     assert plan.profile.studies["efficiency"].threads == "all"  # or its timings would mean nothing
+
+
+def test_every_study_of_the_paper_says_what_it_takes_and_what_runs_networks_gets_a_gpu() -> None:
+    profile = load_profile(Layout("paper").profile_file)
+    gpus = {study: profile.resources.updated(settings.resources).gpus for study, settings in profile.studies.items()}
+    assert all(settings.resources.model_fields_set for settings in profile.studies.values())
+    assert {study for study, number in gpus.items() if number == 0} == {"calibration", "errors"}
+    assert set(gpus.values()) == {0, 1}
 
 
 def shape(value: Any) -> Any:
