@@ -60,7 +60,7 @@ def classifier(name: str, device: torch.device, batch: int, rounds: int, *, comp
     calls = {str(way): Runner(model, device, way, images[:1].cpu()) for way in _ways(device, compiled)}
     plain = Execution(channels_last=False, folded=False)
     literal = authors_way.with_lists(copy.deepcopy(model))
-    calls = {LITERAL: Runner(literal, device, plain, None), **calls, **_timm(name, device)}
+    calls = {LITERAL: Runner(literal, device, plain, images[:1]), **calls, **_timm(name, device)}
     facts = {
         "network": name,
         "crop_size": CROP_SIZE,
@@ -77,7 +77,7 @@ def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) 
     calls: Calls = {str(way): Runner(model, device, way, crops[:1].cpu(), "logits") for way in _ways(device, compiled)}
     literal = authors_way.with_lists(copy.deepcopy(model))
     plain = Execution(channels_last=False, folded=False)
-    calls = {LITERAL: Runner(literal, device, plain, None, "logits"), **calls}
+    calls = {LITERAL: Runner(literal, device, plain, crops[:1], "logits"), **calls}
     facts = {"network": SEGMENTER, "crop_size": CROP, "parameters": count_parameters(model)}
     return [facts | row for row in _measured(calls, crops, rounds, device)]
 
@@ -85,11 +85,11 @@ def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) 
 def detector(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     """A row for each way of carrying out the detector, from one image to its detections; sizes vary: never compiled."""
     model, image = _random(DETECTOR), (torch.rand(3, *SEEN) * 255).to(device)
-    small = [torch.rand(3, 64, 64) * 255]
+    small = torch.zeros(1, 3, 64, 64)
     ways = dict.fromkeys((exact("fp32", device), fast(device, compiling=False)))
-    calls: Calls = {str(way): Runner(model, device, way, small) for way in ways}
+    calls: Calls = {str(way): Runner(model, device, way, small, through="backbone") for way in ways}
     literal = authors_way.with_lists(copy.deepcopy(model))
-    calls = {LITERAL: Runner(literal, device, Execution(channels_last=False, folded=False), None), **calls}
+    calls = {LITERAL: Runner(literal, device, Execution(channels_last=False, folded=False), small), **calls}
     seconds = by_turns({name: lambda call=call: call([image]) for name, call in calls.items()}, rounds, device)
     facts = {"network": DETECTOR, "height": SEEN[0], "width": SEEN[1], "parameters": count_parameters(model)}
     return [facts | _row(name, 1, seconds) for name in calls]
@@ -116,7 +116,7 @@ def _timm(name: str, device: torch.device) -> Calls:
         return {}
     model = timm.create_model(TIMM[name])
     ways = [Execution(channels_last=False, folded=False), Execution("bf16", folded=False)]
-    return {f"timm, {way}": Runner(model, device, way, None) for way in ways}
+    return {f"timm, {way}": Runner(model, device, way, torch.zeros(1, 3, CROP_SIZE, CROP_SIZE)) for way in ways}
 
 
 def _measured(calls: Calls, images: Tensor, rounds: int, device: torch.device) -> Iterator[dict[str, Any]]:

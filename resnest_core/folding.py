@@ -9,21 +9,24 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
-def folded(model: nn.Module, example: Any) -> nn.Module:
+def folded(model: nn.Module, example: Tensor, through: str = "forward") -> nn.Module:
     """A copy of `model` in evaluation mode whose normalisations are folded into the convolutions that they follow.
 
-    `model(example)` is run once to see which follows which; normalisations that follow something else stay.
+    `example` (N, 3, H, W) goes once through that method or part to see which follows which; normalisations that follow
+    something else stay. A network that has none is given back itself.
     """
+    if not any(type(module) is nn.BatchNorm2d for module in model.modules()):
+        return model.eval()
     model = copy.deepcopy(model).eval()
     names = {module: name for name, module in model.named_modules()}
-    for convolution, norm in _followers(model, example):
+    for convolution, norm in _followers(model, example, through):
         model.set_submodule(names[convolution], fuse_conv_bn_eval(convolution, norm))
         model.set_submodule(names[norm], nn.Identity())
     return model
 
 
 @torch.inference_mode()
-def _followers(model: nn.Module, example: Any) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _followers(model: nn.Module, example: Tensor, through: str) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Convolutions and the normalisations that take their outputs, those apart that a forward pass uses twice."""
     made: list[tuple[nn.Conv2d, Tensor]] = []  # the outputs are held, so that none takes another's place in memory
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
@@ -38,7 +41,7 @@ def _followers(model: nn.Module, example: Any) -> list[tuple[nn.Conv2d, nn.Batch
     norms = [module for module in model.modules() if type(module) is nn.BatchNorm2d]
     hooks = [module.register_forward_hook(after) for module in plain]
     hooks += [module.register_forward_pre_hook(before) for module in norms]
-    model(example)
+    getattr(model, through)(example)
     for hook in hooks:
         hook.remove()
     uses = Counter(module for module, _ in made) + Counter(norm for _, norm in pairs)

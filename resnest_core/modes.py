@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from resnest_core.devices import PRECISIONS, autocast, synchronise
-from resnest_core.errors import unknown
+from resnest_core.errors import InputError, unknown
 from resnest_core.folding import folded
 
 MODES = ("exact", "fast", "auto")
@@ -71,7 +71,7 @@ class Choice:
     def facts(self) -> dict[str, Any]:
         """The choice as a result file holds it."""
         trials = [asdict(trial) | {"execution": str(trial.execution)} for trial in self.trials]
-        return {"mode": self.mode, **asdict(self.execution), "trials": trials}
+        return {"mode": self.mode, "execution": asdict(self.execution), "trials": trials}
 
 
 def exact(precision: str = "fp32", device: torch.device | str = "cpu") -> Execution:
@@ -85,6 +85,20 @@ def fast(device: torch.device, *, compiling: bool = True) -> Execution:
     if not (compiling and can_compile(device)):
         return Execution(precision)
     return Execution(precision, compiled="default" if device.type == "cpu" else "max-autotune")
+
+
+def settled(mode: str, precision: str, device: torch.device, *, compiling: bool = True) -> Execution:
+    """The way that a mode other than auto stands for; only exact is carried out in the `precision` that is asked."""
+    check_mode(mode, precision)
+    return exact(precision, device) if mode == "exact" else fast(device, compiling=compiling)
+
+
+def check_mode(mode: str, precision: str) -> None:
+    """InputError for an unknown mode, or one that sets the precision itself where another was asked."""
+    if mode not in MODES:
+        raise unknown("mode", mode, MODES)
+    if mode != "exact" and precision != "fp32":
+        raise InputError(f"mode '{mode}' sets the precision itself; give '{precision}' with mode exact alone")
 
 
 def candidates(device: torch.device, *, compiling: bool) -> list[Execution]:
@@ -116,47 +130,70 @@ def can_compile(device: torch.device) -> bool:
 
 
 class Runner:
-    """A network on a device in one way: calls go to `method` of a copy, and give what that gives.
+    """A network on a device in one way: calls go to `method` of a copy, and give the tensor or detections it gives.
 
-    `example` is an input small enough to be run once where normalisation is to be folded.
+    Where normalisation is to be folded, a small `example` (N, 3, H, W) goes once through the method or part `through`.
     """
 
     def __init__(
-        self, model: nn.Module, device: torch.device, execution: Execution, example: Any, method: str = "forward"
+        self,
+        model: nn.Module,
+        device: torch.device,
+        execution: Execution,
+        example: Tensor,
+        method: str = "forward",
+        through: str = "forward",
     ) -> None:
-        model = folded(model, example) if execution.folded else copy.deepcopy(model).eval()
+        model = folded(model, example, through) if execution.folded else copy.deepcopy(model).eval()
         layout = torch.channels_last if execution.channels_last else torch.contiguous_format
         self.model = model.to(device).to(memory_format=layout)
         self.device, self.execution, self.layout = device, execution, layout
         call = self.model if method == "forward" else getattr(self.model, method)
+        self.most = 0  # images in a pass so far
         self.call: Forward = torch.compile(call, mode=execution.compiled) if execution.compiled else call
 
     @torch.no_grad()
     def __call__(self, images: Any, **options: Any) -> Any:
         """What the network gives for images (N, 3, H, W), or a detector's list of images, on the device."""
         with autocast(self.device, self.execution.precision):
-            if isinstance(images, Tensor):
-                images = images.to(self.device, memory_format=self.layout, non_blocking=True)
-            return self.call(images, **options)
+            if not isinstance(images, Tensor):
+                return self.call(images, **options)
+            return self.call(self._filled(self.placed(images)), **options)[: len(images)]
+
+    def placed(self, images: Tensor) -> Tensor:
+        """Images (N, 3, H, W) on the device, in the layout that the network takes."""
+        return images.to(self.device, memory_format=self.layout, non_blocking=True)
+
+    def _filled(self, images: Tensor) -> Tensor:
+        """A smaller batch filled with zeros to the largest so far: for each new size a network is compiled again."""
+        self.most = max(self.most, len(images))
+        lacking = self.most - len(images)
+        if not (self.execution.compiled and lacking):
+            return images
+        return torch.cat([images, images.new_zeros(lacking, *images.shape[1:])]).contiguous(memory_format=self.layout)
 
 
 def choose(
-    mode: str, build: Callable[[Execution], Forward], device: torch.device, images: Tensor, batches: int
+    mode: str,
+    precision: str,
+    device: torch.device,
+    build: Callable[[Execution], Forward],
+    sample: Callable[[], tuple[Tensor, int]],
 ) -> Choice:
-    """The way that `mode` stands for; of auto the fastest candidate for these `images` (N, ...) within `TOLERANCE`.
+    """The way that `mode` stands for; of auto the fastest candidate within `TOLERANCE`.
 
-    `build` makes a way's network, `batches` is how many such batches are to come: where they would take more than
-    `WORTH_COMPILING` seconds, compiled candidates are tried, too.
+    `build` makes a way's network. `sample` gives what the ways are measured on (N, ...) and how many passes of that
+    size are to come: where they would take more than `WORTH_COMPILING` seconds, compiled candidates are tried, too.
     """
-    if mode not in MODES:
-        raise unknown("mode", mode, MODES)
     if mode != "auto":
-        return Choice(mode, fast(device) if mode == "fast" else exact("fp32", device))
+        return Choice(mode, settled(mode, precision, device))
+    check_mode(mode, precision)
+    images, batches = sample()
     reference = build(exact("fp32", device))(images)
     trials = _tried(candidates(device, compiling=False), build, images, reference)
     if can_compile(device) and batches * best(trials).seconds > WORTH_COMPILING:
         trials += _tried(candidates(device, compiling=True), build, images, reference)
-    return Choice(mode, best(trials).execution, tuple(trials))
+    return Choice("auto", best(trials).execution, tuple(trials))
 
 
 def best(trials: list[Trial]) -> Trial:

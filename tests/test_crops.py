@@ -2,20 +2,22 @@
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import resnest_core as rc
 from resnest_core.errors import InputError
 from resnest_core.evaluation.crops import GIB, CropRunner
 from resnest_core.models.deeplab import Segmenter
+from resnest_core.modes import exact
 
 CPU = torch.device("cpu")
 
 
-class Short:
+class Short(nn.Module):
     """A network that has memory for so many crops at once, and notes how many it was given."""
 
     def __init__(self, room: int, error: str = "DefaultCPUAllocator: can't allocate memory: you tried 9 bytes") -> None:
+        super().__init__()
         self.room, self.error, self.given = room, error, list[int]()
 
     def logits(self, crops: Tensor) -> Tensor:
@@ -26,7 +28,7 @@ class Short:
 
 
 def runner(model: object, budget: float = 1.0) -> CropRunner:
-    return CropRunner(model, CPU, "fp32", budget)  # type: ignore[arg-type]
+    return CropRunner(model, CPU, exact(), budget)  # type: ignore[arg-type]
 
 
 def test_batches_are_halved_until_they_fit_and_stay_so() -> None:

@@ -52,7 +52,7 @@ def test_segmenters_and_detectors_are_folded_too() -> None:
     assert norms(found) == 0
     assert modes.difference(found(images)["out"], model(images)["out"]).max() < 1e-5
     detector, picture = network("mini_mask_rcnn_resnest11"), torch.rand(3, 50, 70) * 255
-    found = folded(detector, [picture])
+    found = folded(detector, torch.zeros(1, 3, 64, 64), "backbone")
     assert norms(found.backbone.bottom_up) == 0  # type: ignore[union-attr]
     features = [m.backbone(m.batch([picture])[0]) for m in (detector, found)]  # type: ignore[operator, union-attr]
     for exactly, quickly in zip(*features, strict=True):
@@ -117,7 +117,7 @@ def test_auto_measures_what_it_chooses_from(monkeypatch: pytest.MonkeyPatch) -> 
         built.append(way)
         return Runner(model, CPU, dataclasses.replace(way, compiled=""), images[:1])
 
-    choice = choose("auto", build, CPU, images, batches=1)
+    choice = choose("auto", "fp32", CPU, build, lambda: (images, 1))
     ways = [trial.execution for trial in choice.trials]
     assert ways == candidates(CPU, compiling=False) == built[1:]
     assert ways[0] == exact()
@@ -126,12 +126,12 @@ def test_auto_measures_what_it_chooses_from(monkeypatch: pytest.MonkeyPatch) -> 
     assert choice.facts()["mode"] == "auto"
     assert len(choice.facts()["trials"]) == len(ways)
     monkeypatch.setattr(modes, "can_compile", lambda device: True)
-    many = choose("auto", build, CPU, images, batches=10**9)
+    many = choose("auto", "fp32", CPU, build, lambda: (images, 10**9))
     assert [t.execution for t in many.trials[len(ways) :]] == candidates(CPU, compiling=True)
 
 
 def test_the_modes_are_what_the_machine_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert choose("exact", None, CPU, torch.empty(0), 1) == Choice("exact", Execution())  # type: ignore[arg-type]
+    assert choose("exact", "bf16", CPU, None, None) == Choice("exact", Execution("bf16"))  # type: ignore[arg-type]
     monkeypatch.setattr(modes, "has_bf16", lambda device: True)
     monkeypatch.setattr(modes, "can_compile", lambda device: True)
     assert fast(CPU) == Execution("bf16", compiled="default")
@@ -145,7 +145,9 @@ def test_the_modes_are_what_the_machine_can(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match=r"unknown mode 'quick'; valid: auto, exact, fast"):
-        choose("quick", None, CPU, torch.empty(0), 1)  # type: ignore[arg-type]
+        modes.settled("quick", "fp32", CPU)
+    with pytest.raises(InputError, match=r"mode 'fast' sets the precision itself; give 'bf16' with mode exact alone"):
+        modes.settled("fast", "bf16", CPU)
     with pytest.raises(InputError, match=r"unknown precision 'int8'"):
         Execution("int8")
     with pytest.raises(InputError, match=r"unknown way of compiling 'best'; valid: default"):

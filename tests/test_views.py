@@ -16,6 +16,7 @@ from resnest_core.errors import InputError
 from resnest_core.evaluation.crops import CropRunner
 from resnest_core.evaluation.views import View, boxes, scores
 from resnest_core.models.deeplab import Segmenter
+from resnest_core.modes import exact
 from resnest_core.published_keys import renamed
 
 GOLDEN = Path(__file__).parent / "golden" / "segmentation"
@@ -28,7 +29,7 @@ class Remembering:
     """Logits of crops, each distinct one computed once: the golden runs share most of theirs."""
 
     def __init__(self, model: Segmenter) -> None:
-        self.run, self.known = CropRunner(model, torch.device("cpu"), "fp32", 0.5), dict[bytes, Tensor]()
+        self.run, self.known = CropRunner(model, torch.device("cpu"), exact(), 0.5), dict[bytes, Tensor]()
 
     def __call__(self, crops: Tensor) -> Tensor:
         keys = [crop.numpy().tobytes() for crop in crops]
@@ -96,14 +97,14 @@ def test_a_literal_computation_gives_the_same(size: tuple[int, int], flip: bool)
     image = torch.randn(3, *size)
     with torch.inference_mode():
         expected = multi_scale(model, image, view, BLACK)
-    found = scores(CropRunner(model, torch.device("cpu"), "fp32", 0.1), image, view, BLACK)
+    found = scores(CropRunner(model, torch.device("cpu"), exact(), 0.1), image, view, BLACK)
     assert (found - expected).abs().max() < 1e-5 * expected.std()
 
 
 def test_the_mirror_image_gives_the_mirrored_scores() -> None:
     torch.manual_seed(0)
     model = rc.create_model("mini_deeplab_resnest11", num_classes=4).eval()
-    run = CropRunner(model, torch.device("cpu"), "fp32", 0.1)
+    run = CropRunner(model, torch.device("cpu"), exact(), 0.1)
     image = torch.randn(3, 40, 40)
     view = View(flip=True, base_size=40, crop_size=0)
     plain, mirrored = scores(run, image, view, BLACK), scores(run, image.flip(2), view, BLACK).flip(2)

@@ -156,12 +156,12 @@ class Examination:
     @torch.inference_mode()
     def _entering(self, chunk: np.ndarray) -> list[Tensor]:
         images = torch.stack([self.run.input(self.run.test_set.load(int(i))) for i in self.indices[chunk]])
-        with autocast(self.where, self.run.settings.protocol.precision):
+        with autocast(self.where, self.run.precision):
             return interventions.entering(self.network, images.to(self.where))
 
     @torch.inference_mode()
     def _logits(self, maps: Tensor, first: int) -> Tensor:
-        with autocast(self.where, self.run.settings.protocol.precision):
+        with autocast(self.where, self.run.precision):
             return interventions.logits_from(self.network, maps, first)
 
     def _changed(
@@ -269,7 +269,7 @@ def analyse_attention(
         radix={e.run.name: e.radix for e in examinations},
         stages={e.run.name: list(e.stages) for e in examinations},
     )
-    precisions = ", ".join(sorted({run.settings.protocol.precision for run in runs}))
+    precisions = ", ".join(sorted({run.precision for run in runs}))
     provenance = watch.provenance(
         device=str(examinations[0].where), precision=precisions, data_digest=runs[0].test_set.digest
     )

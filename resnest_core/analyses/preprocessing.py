@@ -65,7 +65,7 @@ def measure_preprocessing(
     parameters = described(finished, **asdict(sweep), limit=limit, conditions=listed, encoded=encoded)
     provenance = watch.provenance(
         device=str(where),
-        precision=finished[0].settings.protocol.precision,
+        precision=finished[0].precision,
         data_digest=finished[0].result["provenance"]["data_digest"],
     )
     return write_result(directory, metrics(records, plans), parameters, provenance)

@@ -57,7 +57,7 @@ def measure_robustness(
     levels = {name: list(corruption.levels) for name, corruption in CORRUPTIONS.items()}
     provenance = watch.provenance(
         device=str(where),
-        precision=finished[0].settings.protocol.precision,
+        precision=finished[0].precision,
         data_digest=finished[0].result["provenance"]["data_digest"],
     )
     found = metrics(records, base, pairs) | {f"{name}.real": accuracy for name, accuracy in real.items()}

@@ -63,14 +63,21 @@ def evaluate(
     memory_budget: MemoryBudget = 0.0,
     short_side: ShortSide = 0,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16 or fp16.")] = "fp32",
+    mode: Annotated[
+        str,
+        typer.Option(
+            help="exact (float32), fast (half precision, compiled), or auto: the fastest here whose outputs stay "
+            "within a twentieth of a deviation of exact ones (not for detectors)."
+        ),
+    ] = "exact",
+    precision: Annotated[str, typer.Option(help="Of mode exact: fp32, tf32, bf16 or fp16.")] = "fp32",
     workers: Workers = 2,
     limit: Limit = 0,
 ) -> None:
     """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted."""
     task = _checked_task(model, context)
     common: dict[str, Any] = {"model": model, "out": str(out), "data": data, "weights": weights, "limit": limit}
-    machine: dict[str, Any] = {"device": device, "precision": precision, "workers": workers}
+    machine: dict[str, Any] = {"device": device, "mode": mode, "precision": precision, "workers": workers}
     if task in SEGMENTATION:
         line = _segmenter_line(common | machine, dataset, view=view, memory_budget=memory_budget)
     elif task in DETECTION:

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.stages import stage
 
 SPLITS = ("test", "train")
 IGNORED = -1  # the class of pixels that do not count
@@ -187,16 +188,17 @@ def select(targets: np.ndarray, limit: int) -> np.ndarray:
 def read_image(path: Path) -> Image.Image:
     """The image file in RGB, as torchvision's ImageFolder reads it (EXIF orientation is not applied)."""
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except _UNREADABLE as error:
+        with stage("read"):
+            content = path.read_bytes()
+    except OSError as error:
         raise _unreadable(str(path), _reason(path, error)) from None
+    return decode_image(content, str(path))
 
 
 def decode_image(content: bytes, name: str) -> Image.Image:
     """As `read_image`, an image file's bytes; `name` is for the InputError."""
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with stage("decode"), Image.open(io.BytesIO(content)) as image:
             return image.convert("RGB")
     except _UNREADABLE as error:
         raise _unreadable(name, _reason_in(len(content), error)) from None

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from resnest_core import stages
 from resnest_core.data.base import Dataset
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.data.transforms import Preprocessing, augment_batch, to_batch, training_transform
@@ -28,6 +29,16 @@ class _Images(TorchDataset[Tensor]):
 
     def __getitem__(self, index: int) -> Tensor:
         return self.transform(self.dataset.load(index))
+
+
+class _Timed(_Images):
+    """As `_Images`, each with the seconds (3,) that reading, decoding and resizing it took."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        before = stages.spent()
+        image = super().__getitem__(index)
+        seconds = stages.spent(before)
+        return image, torch.tensor([seconds.get(name, 0.0) for name in stages.READING])
 
 
 class _Augmented(_Images):
@@ -51,11 +62,14 @@ def evaluation_batches(
     batch_size: int,
     numbers: Sequence[int] | None = None,
     workers: int = 0,
+    pinned: bool = False,
+    seconds: dict[str, float] | None = None,
 ) -> Iterator[tuple[np.ndarray, Tensor]]:
     """Indices (B,) and images (B, 3, S, S) of the data set, in its order; the last batch may be short.
 
     `numbers` are those of the batches to give, counted from 0; all if not given. Images of Fashion-MNIST are taken as
-    they are: `preprocessing` is for photographs.
+    they are: `preprocessing` is for photographs. `pinned` puts batches where a GPU copies from. To `seconds` is added
+    what reading, decoding and resizing took, in all processes together.
     """
     check_batch_size(batch_size)
     firsts = range(0, len(dataset), batch_size)
@@ -65,8 +79,14 @@ def evaluation_batches(
         for chunk in chunks:
             yield np.array(chunk), to_batch(torch.from_numpy(dataset.images[chunk.start : chunk.stop]))
         return
-    loader = DataLoader(_Images(dataset, preprocessing), batch_sampler=map(list, chunks), num_workers=workers)
-    yield from zip(map(np.array, chunks), loader, strict=True)
+    loader = DataLoader(
+        _Timed(dataset, preprocessing), batch_sampler=map(list, chunks), num_workers=workers, pin_memory=pinned
+    )
+    for chunk, (images, taken) in zip(chunks, loader, strict=True):
+        if seconds is not None:
+            for name, value in zip(stages.READING, taken.sum(dim=0).tolist(), strict=True):
+                seconds[name] = seconds.get(name, 0.0) + value
+        yield np.array(chunk), images
 
 
 def network_input(dataset: Dataset, preprocessing: Preprocessing) -> Transform:

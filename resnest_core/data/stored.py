@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from resnest_core.data.base import content_problem, decode_image
 from resnest_core.errors import InputError
+from resnest_core.stages import stage
 
 CHECKED_AT_ONCE = 1024
 
@@ -62,7 +63,9 @@ class StoredImages(ABC):
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, at its own size."""
-        return decode_image(self.content(index), self.paths[index])
+        with stage("read"):
+            content = self.content(index)
+        return decode_image(content, self.paths[index])
 
     def problems(self) -> list[str]:
         """Decode every image and say what is wrong with each that cannot be read."""

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.stages import stage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -51,9 +52,10 @@ class Preprocessing:
             raise InputError(f"crop ratio {self.ratio!r} is not possible; valid: above 0 and up to 1")
 
     def __call__(self, image: Image.Image) -> Tensor:
-        rgb = image if image.mode == "RGB" else image.convert("RGB")
-        square = _RULES[self.rule](rgb, self)
-        return _normalise(as_pixels(square).contiguous(), self.mean, self.std)
+        with stage("resize"):
+            rgb = image if image.mode == "RGB" else image.convert("RGB")
+            square = _RULES[self.rule](rgb, self)
+            return _normalise(as_pixels(square).contiguous(), self.mean, self.std)
 
 
 def training_transform(

@@ -13,16 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from resnest_core import distributed
 from resnest_core.data import Dataset
 from resnest_core.data.base import check_classes
 from resnest_core.data.batches import check_batch_size, evaluation_batches
 from resnest_core.data.transforms import Preprocessing
-from resnest_core.devices import autocast, choose_device, place, synchronise
+from resnest_core.devices import choose_device, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.records import CLASSIFICATION, LOGITS
 from resnest_core.evaluation.results import RECORDS, SCORED, Metric, classification_metrics, metric, rate
+from resnest_core.modes import Choice, Execution, Runner, choose
 from resnest_core.profiling import count_parameters, multiply_adds, peak_memory
+from resnest_core.stages import stage
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Protocol:
 
     batch_size: int = 32
     device: str = "auto"
+    mode: str = "exact"
     precision: str = "fp32"
     workers: int = 0
     keep_logits: bool = False
@@ -65,8 +69,8 @@ class _Run(Evaluation):
     def __init__(self, model: nn.Module, dataset: Dataset, preprocessing: Preprocessing, protocol: Protocol) -> None:
         super().__init__()
         check_batch_size(protocol.batch_size)
-        self.device, self.precision = choose_device(protocol.device), protocol.precision
-        self.model = place(model, self.device).eval()
+        self.device, self.model = choose_device(protocol.device), model
+        self.mode, self.precision = protocol.mode, protocol.precision
         self.dataset, self.preprocessing, self.protocol = dataset, preprocessing, protocol
         self.batch_size = protocol.batch_size
         self.rates: list[float] = []
@@ -83,25 +87,40 @@ class _Run(Evaluation):
             batch_size=self.batch_size,
             numbers=numbers,
             workers=self.protocol.workers,
+            pinned=self.device.type == "cuda",
+            seconds=self.reading,
         )
 
-    @torch.inference_mode()
+    def built(self, execution: Execution) -> Runner:
+        size = self.preprocessing.crop_size
+        return Runner(self.model, self.device, execution, torch.zeros(1, 3, size, size))
+
+    def choose(self) -> Choice:
+        return choose(self.mode, self.precision, self.device, self.built, self.sample)
+
+    def sample(self) -> tuple[Tensor, int]:
+        images = next(self.batches([0]))[1].to(self.device)
+        return images, len(self.dataset) // (len(images) * distributed.world())
+
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, classes), float32 on the CPU, of images (N, 3, S, S)."""
-        with autocast(self.device, self.protocol.precision):
-            return self.model(images.to(self.device)).float().cpu()
+        return self.run(images).float().cpu()
 
     def timed(self, images: Tensor) -> tuple[Tensor, float]:
-        """The logits of a batch, and the images a second at which they came."""
-        synchronise(self.device)
+        """The logits of a batch, and the images a second at which the network gave them."""
+        with stage("transfer"):
+            images = self.run.placed(images)
+            synchronise(self.device)
         start = time.perf_counter()
-        logits = self.logits(images)
+        with stage("forward"):
+            logits = self.logits(images)
         return logits, len(images) / (time.perf_counter() - start)
 
     def first_batch(self) -> pa.Table:
         """The records of the first batch, which tells the costs: parameters, multiply-adds, memory of its pass."""
         indices, images = next(self.batches([0]))
-        check_classes(self.logits(images[:1]).shape[1], self.dataset)  # warms up, too
+        some = images if self.run.execution.compiled else images[:1]  # compiling is for one size
+        check_classes(self.logits(some).shape[1], self.dataset)  # warms up, too
         passes: list[Tensor] = []
         memory = peak_memory(lambda: passes.append(self.logits(images)), self.device)
         self.costs = {
@@ -113,13 +132,17 @@ class _Run(Evaluation):
 
     def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
         """The records of the batches `numbers`, a batch at a time; the first is looked at in any case."""
+        start = time.perf_counter()
         first = self.first_batch()
+        self.seconds["costs"] = time.perf_counter() - start
         if 0 in numbers:
             yield first
         for indices, images in self.batches([number for number in numbers if number > 0]):
             logits, speed = self.timed(images)
             self.rates.append(speed)
-            yield self._records(indices, logits)
+            with stage("records"):
+                table = self._records(indices, logits)
+            yield table
 
     def metrics(self, out: Path) -> dict[str, Metric]:
         """Accuracy and loss, and the costs."""

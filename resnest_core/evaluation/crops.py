@@ -4,19 +4,20 @@ import psutil
 import torch
 from torch import Tensor
 
-from resnest_core.devices import autocast
 from resnest_core.errors import InputError
 from resnest_core.models.deeplab import Segmenter
+from resnest_core.modes import Execution, Runner
 from resnest_core.profiling import peak_memory
 
 CPU_BUDGET = 2 * 2**30
 GPU_SHARE = 0.8
 GIB = 2**30
+SMALL = 65  # side of the image that shows what normalisation follows
 BYTES = 4  # of a number
 
 
 class CropRunner:
-    """Crops (N, 3, h, w) to logits (N, classes, h', w') of `model`, which is in evaluation mode on `device`.
+    """Crops (N, 3, h, w) to logits (N, classes, h', w') of `model`, carried out in one way on `device`.
 
     The logits stay on the device unless `keep` says otherwise.
 
@@ -24,10 +25,10 @@ class CropRunner:
     GPU), by what the first one took; where memory runs out all the same, half as many from then on.
     """
 
-    def __init__(self, model: Segmenter, device: torch.device, precision: str, budget: float) -> None:
+    def __init__(self, model: Segmenter, device: torch.device, execution: Execution, budget: float) -> None:
         if budget < 0:
             raise InputError(f"memory budget is {budget} GiB; it must be above 0, or 0 for the default")
-        self.model, self.device, self.precision = model, device, precision
+        self.run, self.device = Runner(model, device, execution, torch.zeros(1, 3, SMALL, SMALL), "logits"), device
         self.budget = budget * GIB if budget else default_budget(device)
         self.memory_per_pixel = 0.0
         self.keep = device
@@ -62,10 +63,8 @@ class CropRunner:
         memory = peak_memory(lambda: self._forward(crop), self.device).bytes
         self.memory_per_pixel = max(memory, 1) / (crop.shape[2] * crop.shape[3])
 
-    @torch.inference_mode()
     def _forward(self, crops: Tensor) -> Tensor:
-        with autocast(self.device, self.precision):
-            return self.model.logits(crops.to(self.device)).float().to(self.keep)
+        return self.run(crops).float().to(self.keep)
 
     def _halve(self, size: int, error: RuntimeError) -> None:
         if not is_memory_error(error):

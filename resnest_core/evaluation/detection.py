@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from resnest_core.data.base import DetectionDataset, Objects, check_classes
 from resnest_core.data.coco_panoptic import PanopticImages
 from resnest_core.data.transforms import as_pixels, shortest_edge
-from resnest_core.devices import autocast, choose_device, place, synchronise
+from resnest_core.devices import choose_device, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.average_precision import detection_metrics
 from resnest_core.evaluation.evaluator import Evaluation
@@ -27,9 +27,11 @@ from resnest_core.evaluation.panoptic_quality import count_segments, panoptic_me
 from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, SEGMENTS, TRUTHS
 from resnest_core.evaluation.results import Metric, metric, rate
 from resnest_core.models.rcnn.detector import Detector
+from resnest_core.modes import Choice, Execution, Runner, settled
 from resnest_core.profiling import count_parameters, device_peak_memory
 
 TABLES = {"truths": TRUTHS, "detections": DETECTIONS, "segments": SEGMENTS}  # each in a file beside the records
+SMALL = 64  # side of the image that shows what normalisation follows
 BOX = ("x", "y", "width", "height")
 
 
@@ -41,6 +43,7 @@ class Protocol:
     """
 
     device: str = "auto"
+    mode: str = "exact"
     precision: str = "fp32"
     workers: int = 0
     short_side: int = 0
@@ -57,7 +60,9 @@ class Predictor:
 
     def __init__(self, model: Detector, protocol: Protocol) -> None:
         self.device, self.protocol = choose_device(protocol.device), protocol
-        self.model = place(model, self.device).eval()
+        # Sizes vary from image to image, and for each a network would be compiled again.
+        way = settled(protocol.mode, protocol.precision, self.device, compiling=False)
+        self.run = Runner(model, self.device, way, torch.zeros(1, 3, SMALL, SMALL), through="backbone")
         self.short = protocol.short_side or model.row.short_side
         self.long = protocol.long_side or model.row.long_side
 
@@ -65,11 +70,9 @@ class Predictor:
         """What the network sees of an image: (3, h, w) uint8."""
         return as_pixels(shortest_edge(image, self.short, self.long))
 
-    @torch.inference_mode()
     def __call__(self, pixels: Tensor, size: tuple[int, int]) -> dict[str, Any]:
         """The network's result for `pixels` (3, h, w), scaled to an image of `size` (height, width), on the CPU."""
-        with autocast(self.device, self.protocol.precision):
-            (found,) = self.model([pixels.to(self.device)], sizes=[size])
+        (found,) = self.run([pixels.to(self.device)], sizes=[size])
         return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in found.items()}
 
 
@@ -174,8 +177,8 @@ class _Run(Evaluation):
     def __init__(self, model: Detector, dataset: DetectionDataset, protocol: Protocol) -> None:
         super().__init__()
         check_classes(len(model.categories), dataset)
-        self.predict, self.dataset = Predictor(model, protocol), dataset
-        self.model, self.device, self.precision = self.predict.model, self.predict.device, protocol.precision
+        self.predict, self.model, self.dataset = Predictor(model, protocol), model, dataset
+        self.device, self.mode, self.precision = self.predict.device, protocol.mode, protocol.precision
         self.panoptic = dataset if isinstance(dataset, PanopticImages) and model.row.stuff else None
         self.tables = list(TABLES) if self.panoptic else [name for name in TABLES if name != "segments"]
         self.rates: list[float] = []
@@ -183,6 +186,14 @@ class _Run(Evaluation):
     @property
     def settings(self) -> dict[str, Any]:
         return {"sides": [self.predict.short, self.predict.long], "precision": self.precision}
+
+    def choose(self) -> Choice:
+        if self.mode == "auto":
+            raise InputError("mode 'auto' compares logits, which a detector does not give; valid: exact, fast")
+        return Choice(self.mode, self.predict.run.execution)
+
+    def built(self, execution: Execution) -> Runner:
+        return self.predict.run
 
     def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
         """The records of the images `numbers`, one at a time, with truths and detections in them."""

@@ -1,5 +1,6 @@
 """What evaluations of every task have in common: rows from batches, which processes share, and a result from them."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,11 +11,12 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from resnest_core import distributed
+from resnest_core import distributed, stages
 from resnest_core.data.base import Images
 from resnest_core.evaluation.records import Parts
 from resnest_core.evaluation.results import RECORDS, Metric, write_result
 from resnest_core.files import output_directory
+from resnest_core.modes import Choice, Execution, Runner, check_mode
 from resnest_core.provenance import Stopwatch, state_digest
 
 
@@ -27,17 +29,29 @@ class Evaluation(ABC):
     model: nn.Module
     dataset: Images
     device: torch.device
+    mode: str
     precision: str
+    run: Runner
     batch_size = 1
     tables: Sequence[str] = ()  # columns of the rows that go to files of their own
 
     def __init__(self) -> None:
         self.watch = Stopwatch()
+        self.reading: dict[str, float] = {}  # seconds of all processes that read
+        self.seconds: dict[str, float] = {}  # by stage, of this process
 
     @property
     @abstractmethod
     def settings(self) -> dict[str, Any]:
         """What the rows depend on beside weights, data and kind of device."""
+
+    @abstractmethod
+    def built(self, execution: Execution) -> Runner:
+        """The network, ready to be carried out in one way."""
+
+    @abstractmethod
+    def choose(self) -> Choice:
+        """The way that the mode stands for here."""
 
     @abstractmethod
     def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
@@ -58,14 +72,24 @@ class Evaluation(ABC):
         """Write records and result into `out`, whatever rows an evaluation that was interrupted has left there."""
         out = output_directory(out)
         parts = Parts(out / "partial", self._identity)
+        self.way = parts.settled(lambda: self.choose().facts())
+        self.run = self.built(Execution(**self.way["execution"]))
         mine = self._left(parts)[distributed.part()]
+        before, start = stages.spent(), time.perf_counter()
         parts.fill(self.rows(mine), sum(map(self._length, mine)))
+        self.seconds |= stages.spent(before) | self.reading | {"whole": time.perf_counter() - start}
         distributed.barrier()
         return distributed.of_first(lambda: self._finish(out, parts, weights_file, parameters, more_metrics))
 
     @property
     def _identity(self) -> dict[str, Any]:
-        facts = {"weights": state_digest(self.model), "data": self.dataset.digest, "device": self.device.type}
+        check_mode(self.mode, self.precision)
+        facts = {
+            "mode": self.mode,
+            "weights": state_digest(self.model),
+            "data": self.dataset.digest,
+            "device": self.device.type,
+        }
         return self.settings | facts
 
     def _left(self, parts: Parts) -> list[int]:
@@ -88,10 +112,11 @@ class Evaluation(ABC):
         metrics = self.metrics(out) | (more_metrics or {})
         provenance = self.watch.provenance(
             device=str(self.device),
-            precision=self.precision,
+            precision=self.way["execution"]["precision"],
             data_digest=self.dataset.digest,
             weights_file=weights_file,
         )
+        provenance |= {"execution": self.way, "stages": self.seconds}
         result = write_result(out, metrics, parameters or {}, provenance)
         parts.remove()
         return result

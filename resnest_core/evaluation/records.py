@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from resnest_core import distributed
 from resnest_core.errors import InputError
-from resnest_core.files import output_directory, replacing
+from resnest_core.files import output_directory, replacing, write_json
 
 CLASSIFICATION = pa.schema(
     [
@@ -107,6 +107,17 @@ class Parts:
                     waiting, written = [], time.monotonic()
         if waiting:
             self.append(pa.concat_tables(waiting))
+
+    def settled(self, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """What `make` gave in the first process when the evaluation was begun, for all processes and continuations."""
+        file = self._directory / "settled.json"
+
+        def first() -> dict[str, Any]:
+            if not file.exists():
+                write_json(file, make())
+            return dict(json.loads(file.read_text()))
+
+        return distributed.of_first(first)
 
     def append(self, table: pa.Table) -> None:
         """Write rows as a part, called by the first of their indices, which is in no other part."""

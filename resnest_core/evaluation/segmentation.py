@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from resnest_core.data import SegmentationDataset
 from resnest_core.data.base import check_classes
 from resnest_core.data.transforms import as_tensors, normalised
-from resnest_core.devices import choose_device, place, synchronise
+from resnest_core.devices import choose_device, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.crops import CropRunner
 from resnest_core.evaluation.evaluator import Evaluation
@@ -25,6 +25,7 @@ from resnest_core.evaluation.records import SEGMENTATION
 from resnest_core.evaluation.results import RECORDS, Metric, metric, rate
 from resnest_core.evaluation.views import View, scores
 from resnest_core.models.deeplab import Segmenter
+from resnest_core.modes import Choice, Execution, Runner, choose, settled
 from resnest_core.profiling import count_parameters, device_peak_memory, multiply_adds
 
 
@@ -34,6 +35,7 @@ class Protocol:
 
     view: View = field(default_factory=View)
     device: str = "auto"
+    mode: str = "exact"
     precision: str = "fp32"
     workers: int = 0
     memory_budget: float = 0.0
@@ -67,18 +69,17 @@ def score_line(result: dict[str, Any]) -> str:
 class Predictor:
     """Images of any size to their classes, by one network under one protocol."""
 
-    def __init__(self, model: Segmenter, protocol: Protocol) -> None:
-        self.device = choose_device(protocol.device)
-        self.view = protocol.view
-        self.model = place(model, self.device).eval()
-        self.infer = CropRunner(self.model, self.device, protocol.precision, protocol.memory_budget)
+    def __init__(self, model: Segmenter, protocol: Protocol, execution: Execution | None = None) -> None:
+        self.device, self.view, self.num_classes = choose_device(protocol.device), protocol.view, model.num_classes
+        execution = execution or settled(protocol.mode, protocol.precision, self.device)
+        self.infer = CropRunner(model, self.device, execution, protocol.memory_budget)
         self.black = normalised(torch.zeros(3, 1, 1, dtype=torch.uint8)).flatten()  # (3,)
 
     def scores(self, image: Tensor) -> Tensor:
         """Scores (classes, H, W) of a normalised image (3, H, W), on the device where they fit."""
         height, width = image.shape[1:]
         largest = math.prod(self.view.size(height, width, max(self.view.scales)))
-        self.infer.make_room(self.model.num_classes * (2 * largest + 2 * height * width))
+        self.infer.make_room(self.num_classes * (2 * largest + 2 * height * width))
         return scores(self.infer, image, self.view, self.black)
 
     def __call__(self, image: Tensor) -> Tensor:
@@ -98,13 +99,25 @@ class _Run(Evaluation):
     def __init__(self, model: Segmenter, dataset: SegmentationDataset, protocol: Protocol) -> None:
         super().__init__()
         check_classes(model.num_classes, dataset)
-        self.predict, self.dataset, self.protocol = Predictor(model, protocol), dataset, protocol
-        self.model, self.device, self.precision = self.predict.model, self.predict.device, protocol.precision
+        self.model, self.dataset, self.protocol = model, dataset, protocol
+        self.device, self.mode, self.precision = choose_device(protocol.device), protocol.mode, protocol.precision
         self.rates: list[float] = []
 
     @property
     def settings(self) -> dict[str, Any]:
         return {"view": asdict(self.protocol.view), "precision": self.precision}
+
+    def built(self, execution: Execution) -> Runner:
+        self.predict = Predictor(self.model, self.protocol, execution)
+        return self.predict.infer.run
+
+    def choose(self) -> Choice:
+        return choose(self.mode, self.precision, self.device, self.built, self.sample)
+
+    def sample(self) -> tuple[Tensor, int]:
+        side = self.protocol.view.crop_size or self.protocol.view.base_size
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(1, 3, side, side, generator=generator).to(self.device), len(self.dataset)
 
     def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
         """The records of the images `numbers`, one at a time."""

@@ -106,11 +106,16 @@ class Finished:
         inputs = map(transform or self.input, images)
         return torch.cat([self.forward(batch) for batch in _batches(inputs, self.settings.protocol.batch_size)])
 
+    @property
+    def precision(self) -> str:
+        """That of the evaluation, which its mode may have chosen."""
+        return str(self.result["provenance"]["precision"])
+
     @torch.inference_mode()
     def forward(self, inputs: Tensor) -> Tensor:
         """The logits (N, classes), float32 on the CPU, of inputs (N, 3, S, S), where the network has been placed."""
         device = next(self.network.parameters()).device
-        with autocast(device, self.settings.protocol.precision):
+        with autocast(device, self.precision):
             return self.network(inputs.to(device)).float().cpu()
 
 

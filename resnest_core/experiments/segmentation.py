@@ -77,6 +77,7 @@ class SemanticSegmentation(Transfer):
     limit: int = 0
     view: str = SINGLE_SCALE
     device: str = "auto"
+    mode: str = "exact"
     precision: str = "fp32"
     workers: int = 0
     memory_budget: float = 0.0
@@ -93,7 +94,7 @@ class SemanticSegmentation(Transfer):
     @property
     def protocol(self) -> Protocol:
         view = view_of(self.view, self.dataset)
-        return Protocol(view, self.device, self.precision, self.workers, self.memory_budget)
+        return Protocol(view, self.device, self.mode, self.precision, self.workers, self.memory_budget)
 
     @property
     def classes(self) -> tuple[str, ...]:
