@@ -11,6 +11,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from resnest_core.data.base import Dataset
 from resnest_core.data.fashion_mnist import FashionMNIST
+from resnest_core.data.stored import StoredImages
 from resnest_core.data.transforms import Preprocessing, augment_batch, to_batch, training_transform
 from resnest_core.errors import InputError
 
@@ -27,7 +28,13 @@ class _Images(TorchDataset[Tensor]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.dataset.load(index))
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[Tensor]:
+        """Those of a batch, for torch's loader: files in object storage are asked for at once."""
+        if isinstance(self.dataset, StoredImages):
+            return [self.transform(image) for image in self.dataset.load_all(indices)]
+        return [self.transform(self.dataset.load(index)) for index in indices]
 
 
 def evaluation_batches(
