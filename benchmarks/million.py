@@ -8,7 +8,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -122,8 +122,8 @@ class Repeated(StoredImages):
     def sizes(self) -> Iterator[int]:
         return (len(self.content(i)) for i in range(self.n))
 
-    def content(self, index: int) -> bytes:
-        return self.files[index % len(self.files)]
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        return [self.files[index % len(self.files)] for index in indices]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Batches of a data set: every image once for evaluation, shuffled and augmented for training."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from resnest_core import stages
 from resnest_core.data.base import Dataset
 from resnest_core.data.fashion_mnist import FashionMNIST
+from resnest_core.data.stored import StoredImages
 from resnest_core.data.transforms import Preprocessing, augment_batch, to_batch, training_transform
 from resnest_core.errors import InputError
 
@@ -28,17 +30,28 @@ class _Images(TorchDataset[Tensor]):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Tensor:
-        return self.transform(self.dataset.load(index))
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        """Those of a batch, for torch's loader: files in object storage are asked for at once."""
+        stored = isinstance(self.dataset, StoredImages)
+        images = self.dataset.load_all(indices) if stored else map(self.dataset.load, indices)
+        return [self.prepared(index, image) for index, image in zip(indices, images, strict=True)]
+
+    def prepared(self, index: int, image: Image.Image) -> Tensor:
+        """Image `index` as the network takes it."""
+        return self.transform(image)
 
 
 class _Timed(_Images):
-    """As `_Images`, each with the seconds (3,) that reading, decoding and resizing it took."""
+    """As `_Images`, each with the seconds (3,) that reading, decoding and resizing it took, in the mean of its batch."""
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def __getitems__(self, indices: list[int]) -> list[Any]:
         before = stages.spent()
-        image = super().__getitem__(index)
+        images = super().__getitems__(indices)
         seconds = stages.spent(before)
-        return image, torch.tensor([seconds.get(name, 0.0) for name in stages.READING])
+        mean = torch.tensor([seconds.get(name, 0.0) / len(indices) for name in stages.READING])
+        return [(image, mean) for image in images]
 
 
 class _Augmented(_Images):
@@ -48,8 +61,7 @@ class _Augmented(_Images):
         super().__init__(dataset, transform)
         self.seed = seed
 
-    def __getitem__(self, index: int) -> Tensor:
-        image = self.dataset.load(index)
+    def prepared(self, index: int, image: Image.Image) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(np.random.SeedSequence([self.seed % 2**64, index]).generate_state(1)[0]))
             return self.transform(image)

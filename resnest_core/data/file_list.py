@@ -8,7 +8,7 @@ columns. Paths are relative to the list's directory, or to DIR where the text be
 import csv
 import io
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +52,8 @@ class FileList(StoredImages):
         for first in range(0, len(self), CHUNK):
             yield from storage.sizes([storage.join(self.root, path) for path in self.paths[first : first + CHUNK]])
 
-    def content(self, index: int) -> bytes:
-        return storage.read(storage.join(self.root, self.paths[index]))
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        return storage.read_all([(storage.join(self.root, self.paths[index]), 0, None) for index in indices])
 
 
 def open_list(root: str | Path | None, split: str, limit: int) -> FileList:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -154,7 +154,7 @@ def _target(label: _Member, tar: str, classes: int) -> int:
 def _members(tar: str) -> Iterator[_Member]:
     """The files in a tar whose names have a key and a suffix; InputError if the tar is cut or damaged."""
     try:
-        with storage.opened(tar) as file, tarfile.open(fileobj=file, mode="r:") as archive:
+        with storage.opened(tar) as file, _open(file) as archive:
             while (entry := archive.next()) is not None:
                 archive.members.clear()  # type: ignore[attr-defined]  # else it keeps all, a kilobyte each
                 if entry.isreg() and (match := _SAMPLE.fullmatch(entry.name.removeprefix("./"))):
@@ -165,6 +165,10 @@ def _members(tar: str) -> Iterator[_Member]:
                 raise InputError(f"'{tar}' is cut or damaged after byte {archive.offset:,}; valid: a whole tar")
     except tarfile.TarError as error:
         raise InputError(f"'{tar}' is cut or damaged ({error}); valid: a whole tar, not compressed") from None
+
+
+def _open(file: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode="r:", errors="backslashreplace")  # a name of another encoding stays unique
 
 
 def _member(archive: tarfile.TarFile, entry: tarfile.TarInfo, match: re.Match[str]) -> _Member:

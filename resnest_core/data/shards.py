@@ -1,7 +1,7 @@
 """Images in tar shards, here or in object storage, each read by its bytes as the index of the set says."""
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,14 +41,19 @@ class Shards(StoredImages):
     def sizes(self) -> Iterator[int]:
         return map(int, self.lengths)
 
-    def content(self, index: int) -> bytes:
-        """The image file, if the tar has one of that size there."""
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        """The image files, if the tars have ones of their sizes there."""
+        found = storage.read_all([self._range(index) for index in indices])
+        for index, content in zip(indices, found, strict=True):
+            if _size_in(content[:BLOCK]) != self.lengths[index]:
+                tar = self._range(index)[0]
+                raise InputError(f"image '{self.paths[index]}' is not in '{tar}' where the index has it; {_REMEDY}")
+        return [content[BLOCK:] for content in found]
+
+    def _range(self, index: int) -> storage.Range:
+        """Of an image file and the header before it."""
         start, length = int(self.starts[index]), int(self.lengths[index])
-        tar = storage.join(self.root, self.tars[self.shards[index]])
-        found = storage.read(tar, start - BLOCK, start + length)
-        if _size_in(found[:BLOCK]) != length:
-            raise InputError(f"image '{self.paths[index]}' is not in '{tar}' where the index has it; {_REMEDY}")
-        return found[BLOCK:]
+        return storage.join(self.root, self.tars[self.shards[index]]), start - BLOCK, start + length
 
 
 def open_shards(root: str | Path | None, split: str, limit: int) -> Shards:

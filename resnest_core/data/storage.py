@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -11,6 +12,7 @@ from fsspec.core import url_to_fs
 from resnest_core.errors import InputError
 
 BUFFER = 2**22  # bytes of a file elsewhere that are fetched at once where it is read from end to end
+Range = tuple[str, int, int | None]  # a place, the first byte, and the one after the last
 Value = TypeVar("Value")
 
 
@@ -32,18 +34,28 @@ def join(root: str, name: str) -> str:
 
 def read(place: str, start: int = 0, end: int | None = None) -> bytes:
     """The bytes of a file from `start` to before `end`; InputError if there are fewer. Without `end`, all the rest."""
-    found = _fetch(place, start, end) if is_url(place) else _asked(place, lambda: _read_here(place, start, end))
-    if end is not None and len(found) != end - start:
-        raise InputError(
-            f"'{place}' gives {len(found):,} bytes where {end - start:,} were asked for, from byte {start:,}; "
-            "valid: a whole file, on a server that gives ranges of bytes"
-        )
+    return read_all([(place, start, end)])[0]
+
+
+def read_all(ranges: Sequence[Range]) -> list[bytes]:
+    """As `read`, of many; those that follow each other in one scheme are asked for at once."""
+    found = [
+        content
+        for scheme, group in groupby(ranges, lambda wanted: _scheme(wanted[0]))
+        for content in (_read_elsewhere if scheme else _read_here)(list(group))
+    ]
+    for (place, start, end), content in zip(ranges, found, strict=True):
+        if end is not None and len(content) != end - start:
+            raise InputError(
+                f"'{place}' gives {len(content):,} bytes where {end - start:,} were asked for, from byte {start:,}; "
+                "valid: a whole file, on a server that gives ranges of bytes"
+            )
     return found
 
 
 def sizes(places: Sequence[str]) -> list[int]:
     """The bytes of each file; those that follow each other in one scheme are asked for at once."""
-    groups = groupby(places, lambda place: place.partition("://")[0] if is_url(place) else "")
+    groups = groupby(places, _scheme)
     return [size for scheme, group in groups for size in (_sizes_elsewhere if scheme else _sizes_here)(list(group))]
 
 
@@ -51,7 +63,7 @@ def files(root: str, suffix: str) -> list[str]:
     """The names of the files in the directory `root` that end in `suffix`, sorted."""
     if not is_url(root):
         return sorted(entry.name for entry in Path(root).iterdir() if entry.name.endswith(suffix) and entry.is_file())
-    listed = _asked(root, lambda: _call(root, "ls", detail=False))
+    listed = _asked(root, lambda: _filesystem(root).ls(*_paths([root]), detail=False))
     return sorted(name for path in listed if (name := path.rstrip("/").rsplit("/", 1)[-1]).endswith(suffix))
 
 
@@ -86,15 +98,32 @@ class _Elsewhere(io.RawIOBase):
         return len(content)
 
 
-def _fetch(place: str, start: int, end: int | None) -> bytes:
-    whole = start == 0 and end is None
-    return _asked(place, lambda: _call(place, "cat_file", **({} if whole else {"start": start, "end": end})))
+def _scheme(place: str) -> str:
+    return place.partition("://")[0] if is_url(place) else ""
 
 
-def _read_here(place: str, start: int, end: int | None) -> bytes:
+def _read_here(ranges: list[Range]) -> list[bytes]:
+    return [_asked(wanted[0], partial(_read_range, *wanted)) for wanted in ranges]
+
+
+def _read_range(place: str, start: int, end: int | None) -> bytes:
     with open(place, "rb") as file:
         file.seek(start)
         return file.read(-1 if end is None else end - start)
+
+
+def _read_elsewhere(ranges: list[Range]) -> list[bytes]:
+    places = [place for place, _, _ in ranges]
+    starts = [start or None for _, start, _ in ranges]
+    ends = [end for _, _, end in ranges]
+    answers = _asked(places[0], lambda: _filesystem(places[0]).cat_ranges(_paths(places), starts, ends))
+    return [_asked(place, partial(_value, answer)) for place, answer in zip(places, answers, strict=True)]
+
+
+def _value(answer: bytes | Exception) -> bytes:
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def _sizes_here(places: list[str]) -> list[int]:
@@ -103,7 +132,7 @@ def _sizes_here(places: list[str]) -> list[int]:
 
 def _sizes_elsewhere(places: list[str]) -> list[int]:
     try:
-        found = _asked(places[0], lambda: url_to_fs(places[0])[0].sizes(places))
+        found = _asked(places[0], lambda: _filesystem(places[0]).sizes(_paths(places)))
     except InputError:
         if len(places) == 1:
             raise
@@ -113,10 +142,13 @@ def _sizes_elsewhere(places: list[str]) -> list[int]:
     return found
 
 
-def _call(place: str, method: str, **options: Any) -> Any:
-    """What a method of the URL's file system returns; fsspec gives each process its own, as connections do not fork."""
-    filesystem, path = url_to_fs(place)
-    return getattr(filesystem, method)(path, **options)
+def _filesystem(place: str) -> Any:
+    """That of a URL; fsspec gives each process its own, as connections do not fork."""
+    return url_to_fs(place)[0]
+
+
+def _paths(places: list[str]) -> list[str]:
+    return [url_to_fs(place)[1] for place in places]
 
 
 def _asked(place: str, ask: Callable[[], Value]) -> Value:

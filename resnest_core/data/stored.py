@@ -40,8 +40,8 @@ class StoredImages(ABC):
         """Where the set lies, and in which form."""
 
     @abstractmethod
-    def content(self, index: int) -> bytes:
-        """The file of image `index` as it is."""
+    def contents(self, indices: Sequence[int]) -> list[bytes]:
+        """The files of some images as they are, asked for at once where they lie elsewhere."""
 
     @abstractmethod
     def sizes(self) -> Iterator[int]:
@@ -61,11 +61,20 @@ class StoredImages(ABC):
     def __len__(self) -> int:
         return len(self.targets)
 
+    def content(self, index: int) -> bytes:
+        """The file of image `index` as it is."""
+        return self.contents([index])[0]
+
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, at its own size."""
+        return next(self.load_all([index]))
+
+    def load_all(self, indices: Sequence[int]) -> Iterator[Image.Image]:
+        """As `load`, of many."""
         with stage("read"):
-            content = self.content(index)
-        return decode_image(content, self.paths[index])
+            contents = self.contents(indices)
+        for index, content in zip(indices, contents, strict=True):
+            yield decode_image(content, self.paths[index])
 
     def problems(self) -> list[str]:
         """Decode every image and say what is wrong with each that cannot be read."""

@@ -6,7 +6,7 @@ from typing import overload
 import numpy as np
 import pyarrow as pa
 
-CHUNK = 2**16
+CHUNK = 2**12  # so many are Python strings at a time
 
 
 class Strings(Sequence[str]):

@@ -85,6 +85,10 @@ def test_a_list_and_its_images_in_another_storage(tmp_path: Path) -> None:
         check_content(place)
     here, there = (data.open_dataset("file_list", place) for place in (root, "memory://lists"))
     assert here.digest == there.digest
+    fsspec.filesystem("memory").rm("/lists/a/three.png")
+    for request in (there.contents, lambda indices: [*there.sizes()]):
+        with pytest.raises(InputError, match=r"'memory://lists/a/three.png' does not exist"):
+            request(range(4))
 
 
 def test_splits_and_limits(tmp_path: Path) -> None:

@@ -167,6 +167,7 @@ class Ranges(SimpleHTTPRequestHandler):
     """A server of files, which counts bytes and, unless it is told not to, gives ranges."""
 
     ranges, sent = True, 0
+    together: threading.Barrier | None = None
 
     def do_GET(self) -> None:
         path = Path(self.translate_path(self.path))
@@ -177,6 +178,8 @@ class Ranges(SimpleHTTPRequestHandler):
             first, last = asked.removeprefix("bytes=").split("-")
             content = content[int(first) : int(last) + 1]
         type(self).sent += len(content)
+        if self.together:
+            self.together.wait(20)
         self.send_response(206 if asked and self.ranges else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -209,6 +212,13 @@ def test_http_gives_the_ranges_alone(served: tuple[str, type[Ranges]], written: 
     before = handler.sent
     assert images.content(4) == contents(written)[4]
     assert handler.sent - before == images.lengths[4] + 512
+
+
+def test_a_batch_is_asked_for_at_once(served: tuple[str, type[Ranges]], written: Path) -> None:
+    url, handler = served
+    images = data.open_dataset("shards", url)
+    handler.together = threading.Barrier(3)  # no answer before the third request
+    assert images.contents([0, 6, 3]) == [contents(written)[i] for i in (0, 6, 3)]
 
 
 def test_workers_read_over_http(served: tuple[str, type[Ranges]], written: Path) -> None:
@@ -256,6 +266,16 @@ def test_sets_of_others_need_an_index_first(tmp_path: Path) -> None:
     assert list(images.paths) == ["dir/a.png", "b.PNG"]
     assert images.targets.tolist() == [1, 0]
     assert [images.load(i).getpixel((0, 0)) for i in range(2)] == [(3, 3, 3), (9, 9, 9)]
+
+
+def test_names_in_another_encoding(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "0.tar", "w", format=tarfile.GNU_FORMAT) as archive:
+        for suffix, content in (("png", png()), ("cls", b"0")):
+            entry = tarfile.TarInfo(f"caf\udce9.{suffix}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    made = make_index(str(tmp_path), ("coffee",))
+    assert made.table["image"].to_pylist() == [r"caf\xe9.png"]
 
 
 BAD = {
