@@ -34,8 +34,8 @@ class _Images(TorchDataset[Tensor]):
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         """Those of a batch, for torch's loader: files in object storage are asked for at once."""
-        stored = isinstance(self.dataset, StoredImages)
-        images = self.dataset.load_all(indices) if stored else map(self.dataset.load, indices)
+        dataset = self.dataset
+        images = dataset.load_all(indices) if isinstance(dataset, StoredImages) else map(dataset.load, indices)
         return [self.prepared(index, image) for index, image in zip(indices, images, strict=True)]
 
     def prepared(self, index: int, image: Image.Image) -> Tensor:
@@ -44,7 +44,7 @@ class _Images(TorchDataset[Tensor]):
 
 
 class _Timed(_Images):
-    """As `_Images`, each with the seconds (3,) that reading, decoding and resizing it took, in the mean of its batch."""
+    """As `_Images`, each with the seconds (3,) that reading, decoding and resizing it took, on its batch's average."""
 
     def __getitems__(self, indices: list[int]) -> list[Any]:
         before = stages.spent()
