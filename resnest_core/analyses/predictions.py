@@ -31,7 +31,7 @@ def predict(run: Finished, inputs: Tensor) -> NDArray[np.int64]:
 
 
 def classes_of(logits: Tensor) -> NDArray[np.int64]:
-    """The classes (N,) that logits (N, classes) on the CPU say; of equal ones the first counts, as for the evaluator."""
+    """The classes (N,) that logits (N, classes) on the CPU say; of equal ones the first, as for the evaluator."""
     return logits.sort(dim=1, descending=True, stable=True).indices[:, 0].numpy()
 
 

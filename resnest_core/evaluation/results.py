@@ -25,8 +25,9 @@ def metric(
 
 def quartiles(values: ArrayLike, unit: str) -> Metric:
     """The median of values (n,), between the quartiles."""
-    low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return metric(float(median), unit, low=float(low), high=float(high), n=np.size(values))
+    numbers = np.asarray(values, np.float64)
+    low, median, high = np.quantile(numbers, [0.25, 0.5, 0.75])
+    return metric(float(median), unit, low=float(low), high=float(high), n=numbers.size)
 
 
 def rate(rates: list[float]) -> Metric:
