@@ -7,7 +7,6 @@ import copy
 import os
 import shutil
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from resnest_core.devices import PRECISIONS, autocast, synchronise
+from resnest_core.devices import PRECISIONS, autocast
 from resnest_core.errors import InputError, unknown
 from resnest_core.folding import folded
+from resnest_core.profiling import seconds_of
 
 MODES = ("exact", "fast", "auto")
 TOLERANCE = 0.05  # of the deviation of the exact outputs: the largest difference that auto accepts
@@ -179,20 +179,23 @@ def choose(
     device: torch.device,
     build: Callable[[Execution], Forward],
     sample: Callable[[], tuple[Tensor, int]],
+    *,
+    seconds: float = SECONDS,
 ) -> Choice:
     """The way that `mode` stands for; of auto the fastest candidate within `TOLERANCE`.
 
-    `build` makes a way's network. `sample` gives what the ways are measured on (N, ...) and how many passes of that
-    size are to come: where they would take more than `WORTH_COMPILING` seconds, compiled candidates are tried, too.
+    `build` makes a way's network, which is timed for `seconds`. `sample` gives what the ways are measured on (N, ...)
+    and how many passes of that size are to come: where they would take more than `WORTH_COMPILING` seconds, compiled
+    candidates are tried, too.
     """
     if mode != "auto":
         return Choice(mode, settled(mode, precision, device))
     check_mode(mode, precision)
     images, batches = sample()
     reference = build(exact("fp32", device))(images)
-    trials = _tried(candidates(device, compiling=False), build, images, reference)
+    trials = _tried(candidates(device, compiling=False), build, images, reference, seconds)
     if can_compile(device) and batches * best(trials).seconds > WORTH_COMPILING:
-        trials += _tried(candidates(device, compiling=True), build, images, reference)
+        trials += _tried(candidates(device, compiling=True), build, images, reference, seconds)
     return Choice("auto", best(trials).execution, tuple(trials))
 
 
@@ -206,25 +209,26 @@ def difference(output: Tensor, reference: Tensor) -> Tensor:
     return (output - reference).abs() / reference.std()
 
 
-def seconds_a_call(call: Callable[[], object], device: torch.device) -> list[float]:
-    """The seconds of single calls, three or more, until they took `SECONDS` together; one before warms up."""
+def seconds_a_call(call: Callable[[], object], device: torch.device, least: float = SECONDS) -> list[float]:
+    """The seconds of single calls, three or more, until they took `least` together; one before warms up."""
     call()
     found: list[float] = []
-    while len(found) < 3 or sum(found) < SECONDS:
-        synchronise(device)
-        start = time.perf_counter()
-        call()
-        synchronise(device)
-        found.append(time.perf_counter() - start)
+    while len(found) < 3 or sum(found) < least:
+        found.append(seconds_of(call, device))
     return found
 
 
 def _tried(
-    ways: list[Execution], build: Callable[[Execution], Forward], images: Tensor, reference: Tensor
+    ways: list[Execution],
+    build: Callable[[Execution], Forward],
+    images: Tensor,
+    reference: Tensor,
+    seconds: float,
 ) -> list[Trial]:
     trials = []
     for way in tqdm(ways, desc="trying modes", unit="way", leave=False):
         run = build(way)
         largest = float(difference(run(images).float(), reference).max())
-        trials.append(Trial(way, statistics.median(seconds_a_call(lambda: run(images), reference.device)), largest))  # noqa: B023
+        times = seconds_a_call(lambda: run(images), reference.device, seconds)  # noqa: B023
+        trials.append(Trial(way, statistics.median(times), largest))
     return trials

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 
 from resnest_core.devices import place, synchronise
 from resnest_core.errors import InputError
-from resnest_core.evaluation.results import Metric, metric
+from resnest_core.evaluation.results import Metric, metric, quartiles
 from resnest_core.models import create_model
 from resnest_core.models.resnet import ResNet
 
@@ -74,11 +75,9 @@ def measure_speed(
     rounds: int,
     device: torch.device | str = "cpu",
 ) -> pd.DataFrame:
-    """Seconds of single forward passes: rows of network, batch_size, crop_size, round, seconds.
+    """Seconds of single forward passes, which take turns: rows of network, batch_size, crop_size, round, seconds.
 
-    `crop_size` is one for all, or one for each network. Every round takes each network once, to and fro by turns,
-    after a round that is thrown away: whatever else the machine does meets all networks alike, so that ratios within
-    a round hold where seconds do not. Models are switched to evaluation mode and must be on `device`.
+    `crop_size` is one for all, or one for each network. Models are switched to evaluation mode and must be on `device`.
     """
     sizes = crop_size if isinstance(crop_size, Mapping) else dict.fromkeys(models, crop_size)
     if batch_size < 1 or rounds < 1 or not sizes or min(sizes.values()) < 1:
@@ -86,14 +85,38 @@ def measure_speed(
         raise InputError(f"{given}; each must be 1 or more")
     generator = torch.Generator().manual_seed(0)
     images = {s: torch.randn(batch_size, 3, s, s, generator=generator).to(device) for s in sorted({*sizes.values()})}
-    names = list(models)
+    calls = {name: partial(_pass, model.eval(), images[sizes[name]]) for name, model in models.items()}
+    passes = take_turns(calls, rounds, device, f"timing, batch {batch_size}").rename(columns={"name": "network"})
+    passes.insert(1, "batch_size", batch_size)
+    passes.insert(2, "crop_size", passes["network"].map(sizes))
+    return passes
+
+
+def take_turns(
+    calls: Mapping[str, Callable[[], object]], rounds: int, device: torch.device | str, description: str
+) -> pd.DataFrame:
+    """Seconds of single calls, as rows of name, round, seconds: every round makes each call once, to and fro by turns.
+
+    A round before them is thrown away. Whatever else the machine does meets all calls alike, so that ratios within a
+    round hold where seconds do not.
+    """
+    names = list(calls)
     order = [(turn, name) for turn in range(rounds + 1) for name in (names if turn % 2 else reversed(names))]
-    rows = []
-    for turn, name in tqdm(order, desc=f"timing, batch {batch_size}", unit="pass"):
-        seconds = _seconds(models[name].eval(), images[sizes[name]])
-        rows.append((name, batch_size, sizes[name], turn, seconds))
-    passes = pd.DataFrame(rows, columns=["network", "batch_size", "crop_size", "round", "seconds"])
-    return passes[passes["round"] > 0].reset_index(drop=True)
+    rows = [
+        (name, turn, seconds_of(calls[name], torch.device(device)))
+        for turn, name in tqdm(order, desc=description, unit="pass")
+    ]
+    found = pd.DataFrame(rows, columns=["name", "round", "seconds"])
+    return found[found["round"] > 0].reset_index(drop=True)
+
+
+def seconds_of(call: Callable[[], object], device: torch.device) -> float:
+    """The seconds of one call, until `device` has done all it was asked for."""
+    synchronise(device)
+    start = time.perf_counter()
+    call()
+    synchronise(device)
+    return time.perf_counter() - start
 
 
 def forward_memory(model: nn.Module, images: Tensor) -> Memory:
@@ -171,8 +194,8 @@ def efficiency_table(
         methods.add(memory.method)
         metrics[f"{name}.memory"] = metric(memory.bytes, "bytes")
         metrics |= _counts(name, model)
-        metrics[f"{name}.latency"] = _quartiles(times.loc[[(name, 1)]], "s")
-        metrics[f"{name}.images_per_second"] = _quartiles(batch_size / times.loc[[(name, batch_size)]], "images/s")
+        metrics[f"{name}.latency"] = quartiles(times.loc[[(name, 1)]], "s")
+        metrics[f"{name}.images_per_second"] = quartiles(batch_size / times.loc[[(name, batch_size)]], "images/s")
     return Efficiency(metrics, passes, ", ".join(sorted(methods)))
 
 
@@ -187,18 +210,9 @@ def _counts(name: str, model: nn.Module) -> dict[str, Metric]:
     }
 
 
-def _quartiles(values: "pd.Series[float]", unit: str) -> Metric:
-    low, median, high = values.quantile([0.25, 0.5, 0.75])
-    return metric(float(median), unit, low=float(low), high=float(high), n=len(values))
-
-
 @torch.inference_mode()
-def _seconds(model: nn.Module, images: Tensor) -> float:
-    synchronise(images.device)
-    start = time.perf_counter()
+def _pass(model: nn.Module, images: Tensor) -> None:
     model(images)
-    synchronise(images.device)
-    return time.perf_counter() - start
 
 
 _highest_before_reset = 0

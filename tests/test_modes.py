@@ -109,7 +109,6 @@ def test_auto_takes_the_fastest_within_the_tolerance() -> None:
 
 
 def test_auto_measures_what_it_chooses_from(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "SECONDS", 0.01)
     model, images = network("mini_resnest11"), torch.randn(4, 3, 28, 28)
     built: list[Execution] = []
 
@@ -117,7 +116,7 @@ def test_auto_measures_what_it_chooses_from(monkeypatch: pytest.MonkeyPatch) -> 
         built.append(way)
         return Runner(model, CPU, dataclasses.replace(way, compiled=""), images[:1])
 
-    choice = choose("auto", "fp32", CPU, build, lambda: (images, 1))
+    choice = choose("auto", "fp32", CPU, build, lambda: (images, 1), seconds=0.01)
     ways = [trial.execution for trial in choice.trials]
     assert ways == candidates(CPU, compiling=False) == built[1:]
     assert ways[0] == exact()
@@ -126,7 +125,7 @@ def test_auto_measures_what_it_chooses_from(monkeypatch: pytest.MonkeyPatch) -> 
     assert choice.facts()["mode"] == "auto"
     assert len(choice.facts()["trials"]) == len(ways)
     monkeypatch.setattr(modes, "can_compile", lambda device: True)
-    many = choose("auto", "fp32", CPU, build, lambda: (images, 10**9))
+    many = choose("auto", "fp32", CPU, build, lambda: (images, 10**9), seconds=0.01)
     assert [t.execution for t in many.trials[len(ways) :]] == candidates(CPU, compiling=True)
 
 

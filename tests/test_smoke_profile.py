@@ -85,6 +85,7 @@ def test_it_ends_well_and_says_where_the_article_lies(smoke: tuple) -> None:
         "preprocessing",
         "efficiency",
         "frontier",
+        "modes",
     }
     assert set(results(root)) == ran
 

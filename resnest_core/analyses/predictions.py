@@ -23,13 +23,15 @@ def chosen_images(targets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 
 
 def predict(run: Finished, inputs: Tensor) -> NDArray[np.int64]:
-    """The classes (N,) that a network says of inputs (N, 3, S, S), where it is and with its experiment's precision.
-
-    Of equal logits the first counts, as for the evaluator.
-    """
+    """The classes (N,) that a network says of inputs (N, 3, S, S), where it is and with its experiment's precision."""
     logits = run.forward(inputs)
     if not torch.isfinite(logits).all():
         raise InputError(f"logits of '{run.directory}' are not finite; check the weights")
+    return classes_of(logits)
+
+
+def classes_of(logits: Tensor) -> NDArray[np.int64]:
+    """The classes (N,) that logits (N, classes) on the CPU say; of equal ones the first, as for the evaluator."""
     return logits.sort(dim=1, descending=True, stable=True).indices[:, 0].numpy()
 
 

@@ -26,6 +26,7 @@ from resnest_core.article.efficiency import Efficiency
 from resnest_core.article.errors import Errors
 from resnest_core.article.frontier import Frontier
 from resnest_core.article.illustrations import Illustration
+from resnest_core.article.modes import Modes
 from resnest_core.article.pandoc import preview
 from resnest_core.article.preprocessing import PreprocessingSensitivity
 from resnest_core.article.protocol import Procedure
@@ -56,6 +57,7 @@ STUDIES: dict[str, type] = {
     "preprocessing": PreprocessingSensitivity,
     "efficiency": Efficiency,
     "frontier": Frontier,
+    "modes": Modes,
 }
 
 
@@ -74,6 +76,7 @@ TITLES = {
     "preprocessing": "preprocessing and resolution",
     "efficiency": "the cost of the full-size networks",
     "frontier": "accuracy against cost",
+    "modes": "fast modes and their price",
 }
 
 

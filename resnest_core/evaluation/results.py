@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from resnest_core.files import write_json
 from resnest_core.statistics import mean_interval, wilson
@@ -23,10 +24,16 @@ def metric(
     return {"value": value, "low": low, "high": high, "n": n, "unit": unit}
 
 
+def quartiles(values: ArrayLike, unit: str) -> Metric:
+    """The median of values (n,), between the quartiles."""
+    numbers = np.asarray(values, np.float64)
+    low, median, high = np.quantile(numbers, [0.25, 0.5, 0.75])
+    return metric(float(median), unit, low=float(low), high=float(high), n=numbers.size)
+
+
 def rate(rates: list[float]) -> Metric:
-    """Images a second: the median over batches or images, between the quartiles."""
-    low, median, high = np.quantile(rates, [0.25, 0.5, 0.75])
-    return metric(float(median), "images/s", low=float(low), high=float(high), n=len(rates))
+    """Images a second, over batches or images."""
+    return quartiles(rates, "images/s")
 
 
 def classification_metrics(records: pd.DataFrame) -> dict[str, Metric]:

@@ -6,6 +6,7 @@ import fabricate_attention
 import fabricate_calibration
 import fabricate_errors
 import fabricate_frontier
+import fabricate_modes
 import fabricate_preprocessing
 import fabricate_robustness
 import fabricate_saliency
@@ -20,6 +21,7 @@ ANALYSES = (
     fabricate_robustness,
     fabricate_preprocessing,
     fabricate_frontier,
+    fabricate_modes,
 )
 
 DEFAULT = {  # how often networks of the default profile find an object

@@ -24,7 +24,7 @@ from resnest_core.site.build import build as build_site
 
 TASKS = ("segmentation", "object-detection", "instance-segmentation")
 LINKED = ["base", "base-pairs", "ablation", "batch-evaluation", "batch-training", "efficiency", "experiments"]
-LINKED += ["attention", "calibration", "saliency", "preprocessing", "robustness"]
+LINKED += ["attention", "calibration", "saliency", "preprocessing", "robustness", "modes"]
 LINKED += [f"{task}{kind}" for task in TASKS for kind in ("", "-pairs")]
 Render = Callable[[Path], str]
 REASON = "resnest269-0cc87c48.pth is not in ~/.cache/resnest_core"
@@ -90,6 +90,7 @@ def test_the_parts_of_an_article_are_there(built: Built) -> None:
         "Sensitivity to preprocessing and resolution",
         "Efficiency",
         "The accuracy/cost frontier",
+        "Fast modes and their price",
         "Discussion",
         "Threats to validity",
         "Reproducibility",
