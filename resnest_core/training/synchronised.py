@@ -23,7 +23,7 @@ def shared(model: nn.Module) -> nn.Module:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.__class__ = SynchronisedBatchNorm
-    return DistributedDataParallel(model, broadcast_buffers=False)
+    return DistributedDataParallel(model, forward_sync_buffers=False)
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
