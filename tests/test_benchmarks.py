@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import ceilings, speed, training
+from benchmarks import ceilings, pipeline, speed, training
 from resnest_core import modes
 from resnest_core.devices import choose_device
 
@@ -28,6 +27,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speed, "DETECTOR", "mini_faster_rcnn_resnest11")
     monkeypatch.setattr(speed, "SEEN", (40, 56))
     monkeypatch.setattr(training, "CROP_SIZE", 32)
+    monkeypatch.setattr(pipeline, "CROP_SIZE", 32)
     monkeypatch.setattr(command, "REFERENCE", "resnest50_fast_1s1x64d")
 
 
@@ -64,15 +64,9 @@ def test_timm_is_left_out_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.timeout(300)
 def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluated: list[str] = []
-
-    def evaluations(name: str, files: object, *_: object) -> list[SimpleNamespace]:
-        evaluated.append(name)
-        return []
-
-    monkeypatch.setattr(command.pipeline, "evaluations", evaluations)
+    monkeypatch.setattr(modes, "can_compile", lambda device: False)
     network = command.REFERENCE
-    arguments = ["--networks", network, "--compiled", "none", "--batch-size", "2", "--rounds", "1", "--limit", "2"]
+    arguments = ["--networks", network, "--compiled", "none", "--batch-size", "2", "--rounds", "1", "--limit", "4"]
     app = command.typer.Typer()
     app.command()(command.main)
     ran = CliRunner().invoke(app, ["--out", str(tmp_path / "new" / "machine.json"), *arguments])
@@ -86,5 +80,8 @@ def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.Mon
     assert {row["way"] for row in found["training"]} >= {speed.LITERAL, "fp32"}
     assert len(found["detector"]) >= 2
     assert found["segmenter"][0]["network"] == "mini_deeplab_resnest11"
-    assert evaluated == [network]
+    evaluated = {row["way"]: row for row in found["pipeline"]}
+    assert set(evaluated) == {"exact", "fast", speed.LITERAL}
+    assert evaluated["fast"]["execution"]["mode"] == "fast"
+    assert evaluated["exact"]["stages"]["forward"] > 0
     assert found["provenance"]["threads"] == torch.get_num_threads()
