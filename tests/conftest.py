@@ -12,6 +12,7 @@ LONGEST = (
     "test_rcnn_golden.py",
     "test_views.py",
     "test_claims.py",
+    "test_slurm.py",
 )
 
 torch.set_num_threads(1)

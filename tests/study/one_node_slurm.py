@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -31,37 +32,35 @@ def obstacle() -> str | None:
 @contextmanager
 def one_node(directory: Path) -> Iterator[None]:
     """A Slurm whose files lie in `directory`; at its end nothing of it runs, and its configuration is gone."""
-    munge, log = directory / "munge", (directory / "daemons.log").open("w")
+    munge = directory / "munge"
     for folder in (munge, directory / "state", directory / "spool"):
         folder.mkdir()
     (munge / "key").write_bytes(os.urandom(128))
     (munge / "key").chmod(0o400)
-    places = [f"--{kind}={munge / name}" for kind, name in MUNGE_FILES.items()]
-    commands = [
-        ["munged", "--foreground", "--force", *places],
-        ["slurmctld", "-D", "-c"],
-        ["slurmd", "-D", "-N", "localhost"],
-    ]
     daemons: list[subprocess.Popen[bytes]] = []
-    with _configured(directory):
+    with _configured(directory), (directory / "daemons.log").open("w") as log:
         try:
-            for command in commands:
-                environment = {**os.environ, "PATH": _path()}
-                daemons.append(
-                    subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-                )
-                _wait(lambda command=command: READY[command[0]](munge))
+            for name, flags in _commands(munge).items():
+                command, environment = [name, *flags], {**os.environ, "PATH": _path()}
+                daemons.append(subprocess.Popen(command, stdout=log, stderr=log, env=environment))
+                _wait(partial(READY[name], munge))
             yield
-            _cancel_all()
         finally:
             for daemon in reversed(daemons):
                 daemon.terminate()
-                daemon.wait(30)
+                daemon.wait(100)
 
 
 def jobs(*states: str) -> list[str]:
     """Number, state and cores of every job in one of the `states`, or of all."""
     return _says("squeue", "--noheader", "--states", ",".join(states) or "all", "--format", "%A %T %C").splitlines()
+
+
+def cancel_all() -> None:
+    """End every job."""
+    if left := [line.split()[0] for line in jobs("pending", "running", "completing")]:
+        subprocess.run(["scancel", *left], check=True)
+        _wait(lambda: not jobs("pending", "running", "completing"))
 
 
 MUNGE_FILES = {"socket": "socket", "key-file": "key", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
@@ -72,10 +71,14 @@ READY = {
 }
 
 
-def _cancel_all() -> None:
-    if left := [line.split()[0] for line in jobs("pending", "running", "completing")]:
-        subprocess.run(["scancel", *left], check=True)
-        _wait(lambda: not jobs("pending", "running", "completing"))
+def _commands(munge: Path) -> dict[str, list[str]]:
+    """The daemons in the order in which they start, with their flags."""
+    places = [f"--{kind}={munge / name}" for kind, name in MUNGE_FILES.items()]
+    return {
+        "munged": ["--foreground", "--force", *places],
+        "slurmctld": ["-D", "-c"],
+        "slurmd": ["-D", "-N", "localhost"],
+    }
 
 
 @contextmanager
@@ -134,7 +137,7 @@ def _says(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def _wait(condition: object, seconds: float = 30) -> None:
+def _wait(condition: object, seconds: float = 100) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "Slurm did not come up, or a job did not end"

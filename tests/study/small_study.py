@@ -177,7 +177,7 @@ class Tree:
     def run(self, *arguments: str, status: int = 0) -> tuple[str, str]:
         """Output and errors of ./run_all.sh, which must end with `status`."""
         process = self.start(*arguments)
-        output, errors = process.communicate(timeout=100)
+        output, errors = process.communicate(timeout=400)
         assert process.returncode == status, output + errors
         return output, errors
 
@@ -225,7 +225,7 @@ def plant(root: Path) -> Tree:
     return tree
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 200) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come"

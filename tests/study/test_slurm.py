@@ -26,11 +26,14 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def on_slurm(slurm: None, tree: Tree) -> Tree:
-    """A tree in which nothing has run, with Slurm asked about its jobs each second."""
+def on_slurm(slurm: None, tree: Tree) -> Iterator[Tree]:
+    """A tree in which nothing has run, with Slurm soon asked about its jobs; at the end none is left."""
     tree.write("cluster/config.yaml", "slurm-init-seconds-before-status-checks: 1\n")
     tree.environment["SNAKEMAKE_PROFILE"] = str(tree.root / "cluster")
-    return tree
+    yield tree
+    for process in tree.started:
+        process.kill()
+    one_node_slurm.cancel_all()
 
 
 def set_profile(tree: Tree, base: str, others: str = "") -> None:
