@@ -49,7 +49,8 @@ def train(out, model, epochs, fail=""):
         raise ValueError(f"{fail}\\nmore of it")
     Path(out, "weights.safetensors").write_text(lines.read_text())
     top1 = {"value": float(epochs), "low": None, "high": None, "n": None, "unit": "%"}
-    write_json(Path(out, "result.json"), {"metrics": {"top1": top1}, "lines": lines.read_text(), "time": time.time()})
+    more = {"lines": lines.read_text(), "threads": os.environ["OMP_NUM_THREADS"], "time": time.time()}
+    write_json(Path(out, "result.json"), {"metrics": {"top1": top1}, **more})
 ''',
     "evaluation.py": """import json, os, time
 from pathlib import Path

@@ -42,6 +42,7 @@ def test_the_first_run_makes_all_and_says_so(first_run: tuple[Tree, str]) -> Non
     assert results["base/c/result.json"]["lines"] == "c 0\nc 1\nc 2\n"
     assert results["sizes/of_b/result.json"]["weights"] == "b 0\nb 1\n"  # the weights of the one it needs
     assert results["sizes/of_b/result.json"]["threads"] == str(cores)  # threads: all
+    assert results["base/a/result.json"]["threads"] == "1"  # its share, as many jobs run at a time
     for name in ("article.pdf", "index.html"):
         assert (tree.layout.build / name).read_text() == "base/a base/b base/c sizes/of_a sizes/of_b"
     executed = json.loads((tree.layout.out("base/a") / "notebook.ipynb").read_text())
