@@ -101,6 +101,13 @@ def test_a_failure_is_a_line_and_stops_nothing_else(tree: Tree) -> None:
     assert listed(tree)["base/dead"] == "will run: not finished"
 
 
+def test_a_job_that_asks_for_more_memory_than_there_is_runs(tree: Tree) -> None:
+    """Alone, since it then has all the memory that jobs share."""
+    tree.set_profile("{name: large}")
+    tree.replace("profiles/default.yaml", "description: one", "description: one\nresources: {memory: 900000 GiB}")
+    assert "[1/1] base/large finished" in tree.run()[0]
+
+
 def test_an_article_that_fails_is_a_line_and_is_tried_again(finished: Tree) -> None:
     finished.write("report/wrong", "")
     _, errors = finished.run(status=1)
