@@ -170,7 +170,7 @@ def test_references_are_not_broken_over_columns(built: Built) -> None:
 
 def test_the_same_results_give_the_same_bytes(built: Built, tmp_path: Path) -> None:
     date = Procedure(Store(built.directory)).date
-    assert date.isoformat() == "2026-11-22T07:57:00+00:00"
+    assert date.isoformat() == "2026-11-22T07:58:00+00:00"
     parts = tmp_path / "article"
     shutil.copytree(built.directory / "article", parts)
     pandoc.pdf(parts / "article.typ", tmp_path / "again.pdf", date)
