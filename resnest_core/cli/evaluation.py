@@ -74,7 +74,10 @@ def evaluate(
     workers: Workers = 2,
     limit: Limit = 0,
 ) -> None:
-    """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted."""
+    """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted.
+
+    Under torchrun its processes share the images.
+    """
     task = _checked_task(model, context)
     common: dict[str, Any] = {"model": model, "out": str(out), "data": data, "weights": weights, "limit": limit}
     machine: dict[str, Any] = {"device": device, "mode": mode, "precision": precision, "workers": workers}

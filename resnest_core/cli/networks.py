@@ -54,7 +54,10 @@ def train(
     workers: Workers = 2,
     limit: Annotated[int, typer.Option(min=0, help="Train on this many images; 0 for all.")] = 0,
 ) -> None:
-    """Train a classifier, evaluate it, and write weights, curves, records and result; goes on if interrupted."""
+    """Train a classifier, evaluate it, and write weights, curves, records and result; goes on if interrupted.
+
+    Under torchrun its processes share each batch.
+    """
     from resnest_core.evaluation.classification import Protocol, accuracy_line
     from resnest_core.experiments.classification import Classification
     from resnest_core.training.classification import Recipe
