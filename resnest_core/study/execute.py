@@ -94,9 +94,12 @@ def execute_notebook(
     notebook: Path, executed: Path, parameters: dict[str, Any], directory: Path, threads: int, **options: Any
 ) -> None:
     """Run papermill on `notebook` with a kernel of its own in `directory`; `options` and errors are papermill's."""
-    for module in NEEDLESS:
-        sys.modules[module] = None  # type: ignore[assignment]  # whoever imports it does without
+    absent = {module for module in NEEDLESS if module not in sys.modules}
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type]  # whoever imports them does without
     import papermill
+
+    for module in absent:
+        del sys.modules[module]  # what else this process does may need them
     from traitlets.config import Config
 
     with kernel_environment(threads) as sockets:
