@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from resnest_core import modes
+from resnest_core.analyses import modes as analysis
 from resnest_core.analyses.modes import PLAIN, Answers, Timing, measure_modes, metrics, name_of, summary, ways_of
 from resnest_core.devices import choose_device
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
 from resnest_core.experiments.classification import Classification
 from resnest_core.figures.modes import price
-from resnest_core.models import create_model
 from resnest_core.modes import Execution, exact
+from resnest_core.training.classification import Recipe
 
 MODELS = ("mini_resnest11", "mini_resnetd11")
 CPU = choose_device("cpu")
@@ -26,12 +27,12 @@ TIMING = Timing(batch_size=8, rounds=2, trial_seconds=0.0)
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two networks, trained so much that they do not say the same of all images."""
     directories = []
-    for seed, model in enumerate(MODELS):
+    for model in MODELS:
         out = tmp_path_factory.mktemp(model)
-        torch.manual_seed(seed)
-        torch.save(create_model(model, num_classes=10).state_dict(), out / "weights.pth")
-        settings = {"weights": str(out / "weights.pth"), "limit": 60, "protocol": Protocol(batch_size=16, device="cpu")}
+        settings: dict[str, Any] = {"limit": 60, "train_limit": 256, "recipe": Recipe(epochs=1, batch_size=32)}
+        settings |= {"protocol": Protocol(batch_size=16, device="cpu")}
         Classification(model, str(out), **settings).result  # noqa: B018 - the work is done on access
         directories.append(str(out))
     return directories
@@ -92,18 +93,20 @@ def test_the_ways_are_those_of_auto_and_the_network_as_it_is_built(monkeypatch: 
     assert ways[-1] == PLAIN
     assert len({name_of(way) for way in ways}) == len(ways) == 5
     assert not any(way.compiled for way in ways)
-    monkeypatch.setattr("resnest_core.analyses.modes.can_compile", lambda device: True)
+    monkeypatch.setattr(analysis, "can_compile", lambda device: True)
     assert Execution("bf16", compiled="default") in ways_of(CPU, compiled=True)
-    monkeypatch.setattr("resnest_core.analyses.modes.can_compile", lambda device: False)
+    monkeypatch.setattr(analysis, "can_compile", lambda device: False)
     with pytest.raises(InputError, match=r"compiled is true, and torch\.compile finds no compiler"):
         ways_of(CPU, compiled=True)
 
 
 @pytest.fixture(scope="module")
 def measured(runs: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """On 30 images in another order than that of the records."""
     out = tmp_path_factory.mktemp("modes")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modes, "has_bf16", lambda device: True)
+        patch.setattr(analysis, "chosen_images", lambda targets, limit: np.arange(len(targets))[-limit:][::-1].copy())
         return out, measure_modes(runs, out, TIMING, limit=30, device="cpu")
 
 
@@ -118,6 +121,7 @@ def test_the_measurement_holds_what_networks_and_records_say(
         own = records[records["run"] == name].set_index(["way", "index"])
         recorded = pd.read_parquet(Path(run) / "records.parquet").set_index("index")
         said = own.loc[ways[0]]
+        assert (said["predicted"].to_numpy() != recorded["predicted"].head(30)).any(), "or the order would not be seen"
         assert (said["predicted"] == recorded["predicted"].loc[said.index]).all()
         assert (said["correct"] == recorded["correct"].loc[said.index]).all()
         assert result["metrics"][f"{name}.recorded.flipped"]["value"] == 0

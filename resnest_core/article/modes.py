@@ -79,7 +79,7 @@ class Modes(Analysis):
         flipped, largest = (max(self._value(*pair, name) for pair in members) for name in ("flipped", "largest"))
         who = f"up to {phrases.plural(round(flipped), 'prediction')}" if flipped else "no prediction"
         verb = "flip" if flipped > 1 else "flips"
-        return f"{precision} {who} {verb}, and logits move by up to {significant(largest, 2)} deviations"
+        return f"{precision} {who} {verb} (logits within {significant(largest, 2)} deviations)"
 
     @property
     def accuracy_sentence(self) -> str:
@@ -114,7 +114,7 @@ class Modes(Analysis):
             for trial in self._auto(run)["trials"]
             if trial["seconds"] < self._seconds(run)
         ]
-        return f"It passes over what is faster but further off: {_grouped(found)}." if found else ""
+        return f"Faster, but further off: {_grouped(found)}." if found else ""
 
     def _seconds(self, run: str) -> float:
         """Of a batch by auto's choice in its trials."""

@@ -52,12 +52,12 @@ def test_sentences_say_who_is_faster_what_moves_and_what_auto_takes(study: Study
     assert (
         modes.speed_sentence == f"Faster than exact is {BF16} for ResNeSt-11 (1.42 times) and ResNet-D-11 (1.42 times)."
     )
-    assert modes.price_sentence.startswith("In fp32 no prediction flips, and logits move by up to ")
+    assert modes.price_sentence.startswith("In fp32 no prediction flips (logits within ")
     assert "; in bf16 up to " in modes.price_sentence
     assert modes.accuracy_sentence.startswith("No way changes accuracy detectably; the intervals exclude more than 1.")
     auto = modes.auto_sentence
     assert auto.startswith(f"`auto`, the fastest way within 0.05 deviations on one batch, is {BF16} for ResNeSt-11 and")
-    assert "passes over" not in auto
+    assert "further off" not in auto
     assert "A batch bounds no other: on all images logits move by up to 0.0" in auto
     assert "for ResNeSt-11." in auto
 
@@ -65,8 +65,8 @@ def test_sentences_say_who_is_faster_what_moves_and_what_auto_takes(study: Study
 def test_auto_passes_over_what_differs_by_too_much(study: Study) -> None:
     fabricate_modes.add(study)
     auto = found(study).auto_sentence
-    assert f"is exact for ResNeSt-11; {BF16} for ResNet-D-11. It passes over" in auto
-    assert f"faster but further off: {BF16} for ResNeSt-11 (0.0" in auto
+    assert f"is exact for ResNeSt-11; {BF16} for ResNet-D-11. Faster, but further off: " in auto
+    assert f"further off: {BF16} for ResNeSt-11 (0.0" in auto
     assert auto.endswith("On all images, too, logits keep within that.")
 
 
