@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from resnest_core.devices import PRECISIONS, autocast
-from resnest_core.evaluation.results import Metric, rate
+from resnest_core.evaluation.results import Metric, quartiles
 from resnest_core.modes import has_bf16, seconds_a_call
 
 SIDE = {"cpu": 4096, "cuda": 8192}  # of the matrices
@@ -39,7 +39,7 @@ def _copy(device: torch.device) -> Metric:
 
 
 def _a_second(amount: float, call: Callable[[], object], device: torch.device, unit: str) -> Metric:
-    return rate([amount / seconds for seconds in seconds_a_call(call, device)]) | {"unit": unit}
+    return quartiles([amount / seconds for seconds in seconds_a_call(call, device)], unit)
 
 
 @torch.inference_mode()

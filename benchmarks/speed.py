@@ -1,22 +1,18 @@
 """How fast networks are in each way of carrying them out, by turns within one run, and what each way changes."""
 
 import copy
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from benchmarks import authors_way
 from benchmarks.ceilings import traffic
-from resnest_core.devices import synchronise
-from resnest_core.evaluation.results import metric, rate
+from resnest_core.evaluation.results import Metric, metric, quartiles, rate
 from resnest_core.models import create_model, list_models
-from resnest_core.modes import Execution, Runner, can_compile, candidates, difference, exact, fast
-from resnest_core.profiling import count_parameters, multiply_adds, peak_memory
+from resnest_core.modes import PLAIN, Execution, Runner, can_compile, candidates, difference, exact, fast
+from resnest_core.profiling import count_parameters, multiply_adds, peak_memory, take_turns
 
 CLASSIFIERS = tuple(name for name in list_models("classification") if not name.startswith("mini_"))
 SEGMENTER, CROP = "deeplab_resnest50_ade", 480
@@ -36,21 +32,23 @@ Calls = dict[str, Callable[[Any], Any]]
 
 
 def by_turns(calls: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    """Seconds of single calls: each once a round, to and fro by turns, after a round that is thrown away."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in tqdm(range(rounds + 1), desc="rounds", leave=False):
-        for name in calls if turn % 2 else reversed(calls):
-            synchronise(device)
-            start = time.perf_counter()
-            calls[name]()
-            synchronise(device)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: values[1:] for name, values in seconds.items()}
+    """Seconds of single calls, which take turns: those of each, a round after another."""
+    passes = take_turns(calls, rounds, device, "timing")
+    return {name: passes[passes["name"] == name]["seconds"].tolist() for name in calls}
 
 
-def quotient(numerator: list[float], denominator: list[float]) -> dict[str, Any]:
+def compared(name: str, images: int, seconds: Mapping[str, list[float]]) -> dict[str, Any]:
+    """Of one of the ways by turns: images a second, and how many times as fast as the authors' way, round by round."""
+    return {
+        "way": name,
+        "images_per_second": rate([images / taken for taken in seconds[name]]),
+        "times_as_fast": quotient(seconds[LITERAL], seconds[name]),
+    }
+
+
+def quotient(numerator: list[float], denominator: list[float]) -> Metric:
     """The ratio of two measurements round by round: median and quartiles."""
-    return rate((np.array(numerator) / np.array(denominator)).tolist()) | {"unit": "1"}
+    return quartiles([above / below for above, below in zip(numerator, denominator, strict=True)], "1")
 
 
 def classifier(name: str, device: torch.device, batch: int, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
@@ -58,9 +56,7 @@ def classifier(name: str, device: torch.device, batch: int, rounds: int, *, comp
     model = _random(name)
     images = torch.randn(batch, 3, CROP_SIZE, CROP_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     calls = {str(way): Runner(model, device, way, images[:1].cpu()) for way in _ways(device, compiled)}
-    plain = Execution(channels_last=False, folded=False)
-    literal = authors_way.with_lists(copy.deepcopy(model))
-    calls = {LITERAL: Runner(literal, device, plain, images[:1]), **calls, **_timm(name, device)}
+    calls = {LITERAL: _literal(model, device, images[:1]), **calls, **_timm(name, device)}
     facts = {
         "network": name,
         "crop_size": CROP_SIZE,
@@ -75,9 +71,7 @@ def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) 
     """A row for each way of carrying out the segmentation network on crops."""
     model, crops = _random(SEGMENTER), torch.randn(batch, 3, CROP, CROP).to(device)
     calls: Calls = {str(way): Runner(model, device, way, crops[:1].cpu(), "logits") for way in _ways(device, compiled)}
-    literal = authors_way.with_lists(copy.deepcopy(model))
-    plain = Execution(channels_last=False, folded=False)
-    calls = {LITERAL: Runner(literal, device, plain, crops[:1], "logits"), **calls}
+    calls = {LITERAL: _literal(model, device, crops[:1], "logits"), **calls}
     facts = {"network": SEGMENTER, "crop_size": CROP, "parameters": count_parameters(model)}
     return [facts | row for row in _measured(calls, crops, rounds, device)]
 
@@ -88,17 +82,21 @@ def detector(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     small = torch.zeros(1, 3, 64, 64)
     ways = dict.fromkeys((exact("fp32", device), fast(device, compiling=False)))
     calls: Calls = {str(way): Runner(model, device, way, small, through="backbone") for way in ways}
-    literal = authors_way.with_lists(copy.deepcopy(model))
-    calls = {LITERAL: Runner(literal, device, Execution(channels_last=False, folded=False), small), **calls}
+    calls = {LITERAL: _literal(model, device, small), **calls}
     seconds = by_turns({name: lambda call=call: call([image]) for name, call in calls.items()}, rounds, device)
     facts = {"network": DETECTOR, "height": SEEN[0], "width": SEEN[1], "parameters": count_parameters(model)}
-    return [facts | _row(name, 1, seconds) for name in calls]
+    return [facts | {"batch_size": 1} | compared(name, 1, seconds) for name in calls]
 
 
 def _ways(device: torch.device, compiled: bool) -> list[Execution]:
-    ways = [exact("fp32", device), *candidates(device, compiling=False)]
-    ways += candidates(device, compiling=True) if compiled and can_compile(device) else []
-    return list(dict.fromkeys(ways))
+    return candidates(device, compiling=False) + (
+        candidates(device, compiling=True) if compiled and can_compile(device) else []
+    )
+
+
+def _literal(model: nn.Module, device: torch.device, example: Tensor, method: str = "forward") -> Runner:
+    """The network in the authors' way: lists of splits, nothing folded, channels first."""
+    return Runner(authors_way.with_lists(copy.deepcopy(model)), device, PLAIN, example, method)
 
 
 def _random(name: str) -> nn.Module:
@@ -115,7 +113,7 @@ def _timm(name: str, device: torch.device) -> Calls:
     if name not in TIMM:
         return {}
     model = timm.create_model(TIMM[name])
-    ways = [Execution(channels_last=False, folded=False), Execution("bf16", folded=False)]
+    ways = [PLAIN, Execution("bf16", folded=False)]
     return {f"timm, {way}": Runner(model, device, way, torch.zeros(1, 3, CROP_SIZE, CROP_SIZE)) for way in ways}
 
 
@@ -124,18 +122,9 @@ def _measured(calls: Calls, images: Tensor, rounds: int, device: torch.device) -
     reference = calls[LITERAL](images).float()
     seconds = by_turns({name: lambda call=call: call(images) for name, call in calls.items()}, rounds, device)
     for name, call in calls.items():
-        row = _row(name, len(images), seconds)
+        row = {"batch_size": len(images)} | compared(name, len(images), seconds)
         row["memory"] = metric(peak_memory(lambda call=call: call(images), device).bytes, "bytes")
         yield row if name.startswith("timm") else row | _distance(call(images).float(), reference)
-
-
-def _row(name: str, batch: int, seconds: dict[str, list[float]]) -> dict[str, Any]:
-    return {
-        "way": name,
-        "batch_size": batch,
-        "images_per_second": rate([batch / value for value in seconds[name]]),
-        "times_as_fast": quotient(seconds[LITERAL], seconds[name]),
-    }
 
 
 def _distance(output: Tensor, reference: Tensor) -> dict[str, Any]:

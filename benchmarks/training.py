@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks import authors_way
-from benchmarks.speed import CROP_SIZE, LITERAL, by_turns, quotient
+from benchmarks.speed import CROP_SIZE, LITERAL, by_turns, compared
 from resnest_core.devices import autocast, place
-from resnest_core.evaluation.results import rate
 from resnest_core.models import create_model
 from resnest_core.modes import has_bf16
 
@@ -30,17 +29,8 @@ def steps(name: str, device: torch.device, batch: int, rounds: int) -> list[dict
     if has_bf16(device):
         calls["bf16"] = _step(ours, images, targets, "bf16")
     seconds = by_turns(calls, rounds, device)
-    return [
-        {
-            "network": name,
-            "crop_size": CROP_SIZE,
-            "batch_size": batch,
-            "way": way,
-            "images_per_second": rate([batch / value for value in seconds[way]]),
-            "times_as_fast": quotient(seconds[LITERAL], seconds[way]),
-        }
-        for way in calls
-    ]
+    facts = {"network": name, "crop_size": CROP_SIZE, "batch_size": batch}
+    return [facts | compared(way, batch, seconds) for way in calls]
 
 
 def _step(model: nn.Module, images: Tensor, targets: Tensor, precision: str) -> Callable[[], None]:

@@ -51,6 +51,9 @@ class Execution:
         return ", ".join(parts)
 
 
+PLAIN = Execution(channels_last=False, folded=False)  # as a network is built, with nothing done to it
+
+
 @dataclass(frozen=True)
 class Trial:
     """What auto measured of one way: seconds a batch, and the largest difference in deviations of the exact outputs."""

@@ -19,7 +19,6 @@ CPU = choose_device("cpu")
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(modes, "SECONDS", 0.0)
     monkeypatch.setattr(ceilings, "SIDE", {"cpu": 8})
     monkeypatch.setattr(ceilings, "COPIED", 1024)
     for name, value in {"SEGMENTER": "mini_deeplab_resnest11", "CROP": 40, "CROP_SIZE": 32}.items():

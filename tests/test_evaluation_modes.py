@@ -72,7 +72,6 @@ def test_exact_is_the_network_as_it_is(tmp_path: Path) -> None:
 def test_what_goes_on_keeps_the_choice_of_the_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = iter([Execution("bf16", channels_last=False), Execution()])
     monkeypatch.setattr(modes, "best", lambda trials: modes.Trial(next(chosen), 1.0, 0.0))
-    monkeypatch.setattr(modes, "SECONDS", 0.0)
     monkeypatch.setattr(stored, "SECONDS_BETWEEN_PARTS", -1.0)
     protocol = Protocol(batch_size=4, device="cpu", mode="auto")
     with pytest.raises(KeyboardInterrupt):

@@ -19,14 +19,13 @@ from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric, quartiles, write_result
 from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
-from resnest_core.modes import TOLERANCE, Choice, Execution, Runner, can_compile, candidates, choose, difference
+from resnest_core.modes import PLAIN, TOLERANCE, Choice, Execution, Runner, can_compile, candidates, choose, difference
 from resnest_core.profiling import take_turns
 from resnest_core.provenance import Stopwatch
 from resnest_core.statistics import PairedTest, holm, mcnemar
 
 PASSES = "passes.parquet"
 PRICES = ("median", "largest", "flipped", "difference", "p")
-PLAIN = Execution(channels_last=False, folded=False)  # as a network is built, with nothing done to it
 Runners = Mapping[Execution, Runner]
 
 

@@ -70,6 +70,7 @@ class Evaluation(ABC):
         more_metrics: dict[str, Metric] | None,
     ) -> dict[str, Any]:
         """Write records and result into `out`, whatever rows an evaluation that was interrupted has left there."""
+        check_mode(self.mode, self.precision)
         out = output_directory(out)
         parts = Parts(out / "partial", self._identity)
         self.way = parts.settled(lambda: self.choose().facts())
@@ -83,7 +84,6 @@ class Evaluation(ABC):
 
     @property
     def _identity(self) -> dict[str, Any]:
-        check_mode(self.mode, self.precision)
         facts = {
             "mode": self.mode,
             "weights": state_digest(self.model),
