@@ -5,12 +5,16 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 import typer
 
 from benchmarks import pipeline, speed, training
 from benchmarks.ceilings import ceilings
+from benchmarks.layers import convolutions
 from resnest_core.devices import choose_device
 from resnest_core.files import output_directory, write_json
+from resnest_core.models import create_model
+from resnest_core.modes import exact, fast
 from resnest_core.provenance import Stopwatch
 
 REFERENCE = "resnest50"
@@ -47,6 +51,10 @@ def main(
         print(f"{name} done after {provenance['seconds']:.0f} s", flush=True)
 
     store("ceilings", ceilings(where))
+    image = torch.zeros(1, 3, speed.CROP_SIZE, speed.CROP_SIZE)
+    precisions = dict.fromkeys(mode.precision for mode in (exact("fp32", where), fast(where)))
+    alone = [convolutions(create_model(REFERENCE).eval(), image, batch, one, where) for one in precisions]
+    store("convolutions", alone)
     rows: list[dict[str, Any]] = []
     for name in networks or speed.CLASSIFIERS:
         own = _wanted(name, compiling)

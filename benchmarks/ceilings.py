@@ -43,18 +43,21 @@ def _a_second(amount: float, call: Callable[[], object], device: torch.device, u
 
 
 @torch.inference_mode()
-def traffic(model: nn.Module, images: torch.Tensor) -> int:
-    """Numbers that the layers of `model` read and write for `images`: inputs, outputs and weights, no cache helping."""
-    total = 0
+def traffic(model: nn.Module, image: torch.Tensor, batch: int) -> float:
+    """Numbers that the layers read and write for each image of a batch: inputs, outputs and weights, no cache helping.
+
+    `image` is one (1, 3, H, W); weights are read once for the whole batch.
+    """
+    total = 0.0
 
     def count(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         nonlocal total
-        tensors = [t for t in (*inputs, output, *module.parameters(recurse=False)) if isinstance(t, torch.Tensor)]
-        total += sum(tensor.numel() for tensor in tensors)
+        total += sum(tensor.numel() for tensor in (*inputs, output) if isinstance(tensor, torch.Tensor))
+        total += sum(weight.numel() for weight in module.parameters(recurse=False)) / batch
 
     leaves = [m for m in model.modules() if not list(m.children()) and not isinstance(m, nn.Identity)]
     hooks = [module.register_forward_hook(count) for module in leaves]
-    model(images)
+    model(image)
     for hook in hooks:
         hook.remove()
     return total

@@ -28,7 +28,7 @@ TIMM = {
 }
 LITERAL = "authors' way"
 
-Calls = dict[str, Callable[[Any], Any]]
+Calls = dict[str, Runner]
 
 
 def by_turns(calls: Mapping[str, Callable[[], object]], rounds: int, device: torch.device) -> dict[str, list[float]]:
@@ -62,9 +62,10 @@ def classifier(name: str, device: torch.device, batch: int, rounds: int, *, comp
         "crop_size": CROP_SIZE,
         "parameters": count_parameters(model),
         "multiply_adds": multiply_adds(model, CROP_SIZE),
-        "traffic": traffic(model.to("cpu"), images[:1].cpu()),
+        "traffic": traffic(model, images[:1].cpu(), batch),
     }
-    return [facts | row for row in _measured(calls, images, rounds, device)]
+    modes = {str(fast(device, compiling=compiled)): "fast", str(exact("fp32", device)): "exact"}
+    return [facts | {"mode": modes.get(row["way"])} | row for row in _measured(calls, images, rounds, device)]
 
 
 def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
@@ -122,7 +123,8 @@ def _measured(calls: Calls, images: Tensor, rounds: int, device: torch.device) -
     reference = calls[LITERAL](images).float()
     seconds = by_turns({name: lambda call=call: call(images) for name, call in calls.items()}, rounds, device)
     for name, call in calls.items():
-        row = {"batch_size": len(images)} | compared(name, len(images), seconds)
+        row = {"batch_size": len(images), "precision": call.execution.precision}
+        row |= compared(name, len(images), seconds)
         row["memory"] = metric(peak_memory(lambda call=call: call(images), device).bytes, "bytes")
         yield row if name.startswith("timm") else row | _distance(call(images).float(), reference)
 

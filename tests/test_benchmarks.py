@@ -10,7 +10,7 @@ from torch import nn
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import ceilings, pipeline, speed, training
+from benchmarks import ceilings, layers, pipeline, speed, training
 from resnest_core import modes
 from resnest_core.devices import choose_device
 
@@ -32,8 +32,21 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_traffic_is_inputs_outputs_and_weights() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Identity(), nn.ReLU())
-    convolution = 3 * 8 * 9 + 4 * 8 * 9 + 4 * 3 * 3 * 3 + 4
-    assert ceilings.traffic(model, torch.zeros(1, 3, 8, 9)) == convolution + 2 * 4 * 8 * 9
+    convolution = 3 * 8 * 9 + 4 * 8 * 9
+    weights = 4 * 3 * 3 * 3 + 4
+    assert ceilings.traffic(model, torch.zeros(1, 3, 8, 9), 1) == convolution + weights + 2 * 4 * 8 * 9
+    assert ceilings.traffic(model, torch.zeros(1, 3, 8, 9), 8) == convolution + weights / 8 + 2 * 4 * 8 * 9
+
+
+def test_convolutions_are_counted_and_timed_once_for_each_kind() -> None:
+    same = [nn.Conv2d(4, 4, 3, padding=1, groups=2) for _ in range(2)]
+    model = nn.Sequential(nn.Conv2d(3, 4, 1, stride=2), *same, nn.ReLU())
+    found = layers.convolutions(model, torch.zeros(1, 3, 8, 10), 2, "fp32", CPU)
+    assert [row["number"] for row in found["kinds"]] == [1, 2]
+    assert [row["operations"] for row in found["kinds"]] == [2 * 2 * 4 * 5 * 4 * 3, 2 * 2 * 4 * 5 * 4 * 2 * 9]
+    seconds = sum(row["number"] * row["seconds"] for row in found["kinds"])
+    operations = sum(row["number"] * row["operations"] for row in found["kinds"])
+    assert found["operations_per_second"] == pytest.approx(operations / seconds)
 
 
 def test_turns_go_to_and_fro_after_a_first_round() -> None:
@@ -72,9 +85,14 @@ def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.Mon
     assert ran.exit_code == 0, ran.output
     found = json.loads((tmp_path / "new" / "machine.json").read_text())
     assert found["ceilings"]["matrix_product"]["fp32"]["value"] > 0
+    assert found["convolutions"][0]["operations_per_second"] > 0
     rows = {row["way"]: row for row in found["networks"]}
     assert rows[speed.LITERAL]["times_as_fast"]["value"] == 1
     assert rows[str(modes.exact())]["largest"] < 1e-5
+    assert {row["mode"]: row["precision"] for row in rows.values() if row["mode"]} == {
+        "exact": "fp32",
+        "fast": modes.fast(CPU, compiling=False).precision,
+    }
     assert all(row["network"] == network and row["multiply_adds"] > 10**7 for row in rows.values())
     assert {row["way"] for row in found["training"]} >= {speed.LITERAL, "fp32"}
     assert len(found["detector"]) >= 2

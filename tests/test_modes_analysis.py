@@ -141,7 +141,7 @@ def test_auto_chooses_from_its_trials(runs: list[str], measured: tuple[Path, dic
         auto = result["parameters"]["auto"][Path(run).name]
         trials = {trial["way"]: trial for trial in auto["trials"]}
         assert set(trials) == {way["name"] for way in result["parameters"]["ways"]} - {name_of(PLAIN)}
-        allowed = [trial for trial in trials.values() if trial["difference"] <= result["parameters"]["tolerance"]]
+        allowed = [trial for trial in trials.values() if trial["difference"] <= result["parameters"]["accepted"]]
         assert auto["way"] == min(allowed, key=lambda trial: trial["seconds"])["way"]
 
 

@@ -19,7 +19,18 @@ from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric, quartiles, write_result
 from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
-from resnest_core.modes import PLAIN, TOLERANCE, Choice, Execution, Runner, can_compile, candidates, choose, difference
+from resnest_core.modes import (
+    ACCEPTED,
+    PLAIN,
+    TOLERANCE,
+    Choice,
+    Execution,
+    Runner,
+    can_compile,
+    candidates,
+    choose,
+    difference,
+)
 from resnest_core.profiling import take_turns
 from resnest_core.provenance import Stopwatch
 from resnest_core.statistics import PairedTest, holm, mcnemar
@@ -121,7 +132,9 @@ def measure_modes(
     for name, frame in ((RECORDS, records), (PASSES, passes)):
         with replacing(directory / name) as temporary:
             frame.to_parquet(temporary, index=False)
-    parameters = described(finished, limit=limit, compiled=compiled, **asdict(timing), tolerance=TOLERANCE)
+    parameters = described(
+        finished, limit=limit, compiled=compiled, **asdict(timing), tolerance=TOLERANCE, accepted=ACCEPTED
+    )
     parameters["ways"] = [described_way(way) for way in ways]
     parameters["auto"] = {of.answers.run: described_choice(of.choice) for of in found}
     provenance = watch.provenance(device=str(where), data_digest=finished[0].result["provenance"]["data_digest"])

@@ -10,8 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resnest_core import plots
-from resnest_core.article import findings, phrases, tables
+from resnest_core.article import findings, machines, phrases, tables
 from resnest_core.article.illustrations import Illustration
+from resnest_core.article.machines import Machine
 from resnest_core.article.networks import depth, published_name, setting
 from resnest_core.article.phrases import plural, words
 from resnest_core.article.published import AUTHORS, PAPER, Quote, quote
@@ -182,11 +183,20 @@ class Efficiency:
             and self.value(network, "crop_size") == self.value(base, "crop_size")
         ]
 
+    @cached_property
+    def machines(self) -> list[Machine]:
+        return machines.measured()
+
+    @property
+    def machines_sentence(self) -> str:
+        return machines.sentence(self.machines)
+
     def tables(self) -> list[Table]:
         return [self.table()] if self.done else []
 
     def figures(self) -> list[Illustration]:
-        return [self.figure()] if any(accuracy(network) for network in self.networks) else []
+        own = [self.figure()] if any(accuracy(network) for network in self.networks) else []
+        return own + ([machines.figure(self.machines)] if self.machines and self.done else [])
 
     def table(self) -> Table:
         header = ["Network", "Crop", "Params", "authors", "MAdds", "at 224", "authors"]

@@ -99,7 +99,8 @@ class Modes(Analysis):
     def auto_sentence(self) -> str:
         """What auto chooses, what it passes over, and whether its choices keep the tolerance on all images."""
         chosen = _grouped((self.title(run, self._auto(run)["way"]), self.label(run)) for run in self.networks)
-        text = f"`auto`, the fastest way within {self.settings['tolerance']:g} deviations on one batch, is {chosen}."
+        limit = f"{self.settings['accepted']:g} deviations on one batch"
+        text = f"`auto`, the fastest way within {limit}, is {chosen}."
         return " ".join(filter(None, [text, self._passed_over, self._kept]))
 
     def _auto(self, run: str) -> dict[str, Any]:
@@ -130,10 +131,11 @@ class Modes(Analysis):
             for run, way in choices
             if way != self.ways(run)[0]["name"]
         }
-        over = [f"{significant(x, 2)} for {label}" for label, x in most.items() if x > self.settings["tolerance"]]
+        meant = self.settings["tolerance"]
+        over = [f"{significant(x, 2)} for {label}" for label, x in most.items() if x > meant]
         if over:
-            return f"A batch bounds no other: on all images logits move by up to {listing(over)}."
-        return "On all images, too, logits keep within that." if most else ""
+            return f"That is meant to keep all images within {meant:g}, but logits move by up to {listing(over)}."
+        return f"Over all images, logits then keep within {meant:g}, as is meant." if most else ""
 
     def tables(self) -> list[Table]:
         return [self.table()] if self.done else []

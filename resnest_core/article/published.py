@@ -41,6 +41,14 @@ class Quote:
         return float(self.text)
 
 
+@dataclass(frozen=True)
+class Elsewhere:
+    """A speed that others have measured: images a second, and on what."""
+
+    device: str
+    value: float
+
+
 @cache
 def _rows() -> tuple[dict[str, str], ...]:
     with open(REPORT / "published.csv", newline="", encoding="utf-8") as file:
@@ -67,6 +75,12 @@ def quote(model: str, metric: str, source: str) -> Quote | None:
     text = rows[0]["value"]
     # The paper's abstract prints mIoU with one decimal, all others with two.
     return Quote(text if (metric, source) == ("mIoU", PAPER) else _padded(text, metric), source, rows[0]["note"])
+
+
+def elsewhere(model: str) -> list[Elsewhere]:
+    """The speeds of a classifier at 224 pixels that timm's authors have measured."""
+    rows = [row for row in _rows() if (row["model"], row["metric"], row["kind"]) == (model, "throughput", TIMM)]
+    return [Elsewhere(row["protocol"].partition(";")[0], float(row["value"])) for row in rows]
 
 
 def _padded(value: str, metric: str) -> str:

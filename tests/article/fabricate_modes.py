@@ -6,7 +6,7 @@ import torch
 from fabricate import CLASSES, Study
 
 from resnest_core.analyses.modes import PLAIN, Answers, described_choice, described_way, metrics, name_of
-from resnest_core.modes import TOLERANCE, Choice, Execution, Trial, best
+from resnest_core.modes import ACCEPTED, TOLERANCE, Choice, Execution, Trial, best
 
 NAME = "modes/small"
 IMAGES = 400
@@ -36,7 +36,12 @@ def add(
     answers = [_answers(study, run, list(speeds), level) for run, level in zip(runs, noise, strict=False)]
     passes = pd.concat([_passes(run, speeds) for run in runs], ignore_index=True)
     parameters = {"runs": list(runs), "models": {run: run for run in runs}, "limit": IMAGES, "batch_size": 64}
-    parameters |= {"rounds": ROUNDS, "tolerance": TOLERANCE, "ways": [described_way(way) for way in speeds]}
+    parameters |= {
+        "rounds": ROUNDS,
+        "tolerance": TOLERANCE,
+        "accepted": ACCEPTED,
+        "ways": [described_way(way) for way in speeds],
+    }
     parameters |= {"auto": {own.run: described_choice(_choice(own, speeds, batch)) for own in answers}}
     study.store(NAME, parameters, metrics(answers, passes), pd.concat([own.records for own in answers]))
 

@@ -1,0 +1,140 @@
+"""What `python -m benchmarks` measured on machines: benchmarks/results/machines/, a file each."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from resnest_core.article.illustrations import Illustration
+from resnest_core.article.phrases import count, number, significant
+from resnest_core.article.published import elsewhere
+from resnest_core.figures import roofline
+from resnest_core.figures.roofline import Point, Roof, Speed
+
+MACHINES = Path(__file__).parents[2] / "benchmarks" / "results" / "machines"
+REFERENCE, LITERAL, TIMM, MODES = "resnest50", "authors' way", "timm", ("exact", "fast")
+BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}  # of a number
+Row = dict[str, Any]
+
+
+class Machine:
+    """One machine's measurements, as their file holds them."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file.name
+        self.content: dict[str, Any] = json.loads(file.read_text())
+
+    @property
+    def name(self) -> str:
+        found = self.content["provenance"]
+        if found["device"] != "cpu":
+            return str(found["device"])
+        return f"{found['processor'].replace('(R)', '').replace(' Processor', '')}, {found['threads']} threads"
+
+    @property
+    def rows(self) -> list[Row]:
+        return list(self.content["networks"])
+
+    @property
+    def ways(self) -> dict[str, Row]:
+        """Those of the reference network that have a name: the authors', the modes, and of timm's the last measured."""
+        rows = {_called(row): row for row in self.rows if row["network"] == REFERENCE}
+        return {way: rows[way] for way in (LITERAL, TIMM, *MODES) if way in rows}
+
+    def label(self, way: str, row: Row) -> str:
+        """What a row of the reference network is called in the figure."""
+        return f"{self.content['provenance']['device']}: {way}, {row['precision']}"
+
+    def intensity(self, row: Row) -> float:
+        """Operations for each byte that the layers read and write; a multiply-add is two."""
+        return float(2 * row["multiply_adds"] / (row["traffic"] * BYTES[row["precision"]]))
+
+    def rate(self, row: Row) -> float:
+        """Operations a second."""
+        return float(2 * row["multiply_adds"] * row["images_per_second"]["value"])
+
+    def ceiling(self, precision: str) -> float:
+        """Operations a second of a large matrix product."""
+        return float(self.content["ceilings"]["matrix_product"][precision]["value"])
+
+    @property
+    def copying(self) -> float:
+        """Bytes a second."""
+        return float(self.content["ceilings"]["copy"]["value"])
+
+    def share(self, row: Row) -> float:
+        """Of the ceiling of the row's precision, in per cent."""
+        return 100 * self.rate(row) / self.ceiling(row["precision"])
+
+    @property
+    def roof(self) -> tuple[Roof, list[Point]]:
+        """Ceilings, and each classifier in the authors' way and in the modes."""
+        products = self.content["ceilings"]["matrix_product"]
+        points = [
+            Point(way, self.intensity(row), self.rate(row))
+            for row in self.rows
+            if (way := _called(row)) in (LITERAL, *MODES)
+        ]
+        return Roof(self.name, {name: self.ceiling(name) for name in products}, self.copying), points
+
+    @property
+    def sentence(self) -> str:
+        """How fast the reference network is in each mode, against the authors' way and against the ceiling."""
+        base, *others = ((way, row) for way, row in self.ways.items() if way != TIMM)
+        batch = count(base[1]["batch_size"])
+        told = "; ".join(self._mode(way, row) for way, row in others)
+        return (
+            f"On {self.name} (`{self.file}`), `{REFERENCE}` in batches of {batch} runs at "
+            f"{significant(base[1]['images_per_second']['value'])} images a second in the authors' way; {told}."
+        )
+
+    def _mode(self, way: str, row: Row) -> str:
+        found = row["times_as_fast"]
+        spread = f"quartiles {number(found['low'])} to {number(found['high'])}"
+        return (
+            f"{way} ({row['precision']}) is {number(found['value'])} times as fast ({spread}), at "
+            f"{number(self.share(row), 0)} % of the rate of a large matrix product, its convolutions alone at "
+            f"{number(self._convolutions(row['precision']), 0)} %"
+        )
+
+    def _convolutions(self, precision: str) -> float:
+        """What the reference network's convolutions reach one by one, in per cent of the ceiling."""
+        found = next(alone for alone in self.content["convolutions"] if alone["precision"] == precision)
+        return 100 * float(found["operations_per_second"]) / self.ceiling(precision)
+
+
+def measured(directory: Path = MACHINES) -> list[Machine]:
+    """All that were measured, in the order of their files' names."""
+    return [Machine(file) for file in sorted(directory.glob("*.json"))]
+
+
+def sentence(found: list[Machine]) -> str:
+    """The speed of each machine, and the best that is published."""
+    best = max(elsewhere(REFERENCE), key=lambda speed: speed.value)
+    published = f"The best published rate of this network is {count(best.value)} ({best.device}) [@wightman2019timm]."
+    return " ".join([*(machine.sentence for machine in found), published])
+
+
+def figure(found: list[Machine]) -> Illustration:
+    """The rooflines of the machines, and the reference network's speed on them beside what is published."""
+    speeds = [
+        Speed(machine.label(way, row), row["images_per_second"]["value"], False)
+        for machine in found
+        for way, row in machine.ways.items()
+    ]
+    speeds += [Speed(speed.device, speed.value, True) for speed in elsewhere(REFERENCE)]
+    crop = found[0].rows[0]["crop_size"]
+    return Illustration(
+        "roofline",
+        f"What machines could do and what the networks reach, at {crop} pixels: each classifier in the authors' way "
+        "and in two modes, under the machine's ceilings (lines: large matrix products in each precision, copies of "
+        "memory; inputs, outputs and weights of every layer counted, so caches lift points above the slope). Right: "
+        f"{REFERENCE}, measured (dots) and published (diamonds) [@wightman2019timm].",
+        "Rooflines of the machines, and speeds measured and published",
+        roofline.machines([machine.roof for machine in found], speeds, "images/s"),
+        wide=True,
+    )
+
+
+def _called(row: Row) -> str:
+    """The mode that a row stands for, or whose way it is."""
+    return str(row["mode"] or row["way"].partition(",")[0])
