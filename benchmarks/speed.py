@@ -11,6 +11,7 @@ from benchmarks import authors_way
 from benchmarks.ceilings import traffic
 from resnest_core.evaluation.results import Metric, metric, quartiles, rate
 from resnest_core.models import create_model, list_models
+from resnest_core.models.resnet import Bottleneck
 from resnest_core.modes import PLAIN, Execution, Runner, can_compile, candidates, difference, exact, fast
 from resnest_core.profiling import count_parameters, multiply_adds, peak_memory, take_turns
 
@@ -53,8 +54,7 @@ def quotient(numerator: list[float], denominator: list[float]) -> Metric:
 
 def classifier(name: str, device: torch.device, batch: int, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
     """A row for each way of carrying out a classifier with random weights, timm's network among them."""
-    model = _random(name)
-    images = torch.randn(batch, 3, CROP_SIZE, CROP_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    model, images = _random(name), _noise(batch, CROP_SIZE).to(device)
     calls = {str(way): Runner(model, device, way, images[:1].cpu()) for way in _ways(device, compiled)}
     calls = {LITERAL: _literal(model, device, images[:1]), **calls, **_timm(name, device)}
     facts = {
@@ -70,7 +70,7 @@ def classifier(name: str, device: torch.device, batch: int, rounds: int, *, comp
 
 def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
     """A row for each way of carrying out the segmentation network on crops."""
-    model, crops = _random(SEGMENTER), torch.randn(batch, 3, CROP, CROP).to(device)
+    model, crops = _random(SEGMENTER), _noise(batch, CROP).to(device)
     calls: Calls = {str(way): Runner(model, device, way, crops[:1].cpu(), "logits") for way in _ways(device, compiled)}
     calls = {LITERAL: _literal(model, device, crops[:1], "logits"), **calls}
     facts = {"network": SEGMENTER, "crop_size": CROP, "parameters": count_parameters(model)}
@@ -79,7 +79,8 @@ def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) 
 
 def detector(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     """A row for each way of carrying out the detector, from one image to its detections; sizes vary: never compiled."""
-    model, image = _random(DETECTOR), (torch.rand(3, *SEEN) * 255).to(device)
+    image = torch.rand(3, *SEEN, generator=torch.Generator().manual_seed(0)) * 255
+    model, image = _random(DETECTOR), image.to(device)
     small = torch.zeros(1, 3, 64, 64)
     ways = dict.fromkeys((exact("fp32", device), fast(device, compiling=False)))
     calls: Calls = {str(way): Runner(model, device, way, small, through="backbone") for way in ways}
@@ -100,9 +101,22 @@ def _literal(model: nn.Module, device: torch.device, example: Tensor, method: st
     return Runner(authors_way.with_lists(copy.deepcopy(model)), device, PLAIN, example, method)
 
 
+def _noise(batch: int, side: int) -> Tensor:
+    """Random images (N, 3, side, side)."""
+    return torch.randn(batch, 3, side, side, generator=torch.Generator().manual_seed(0))
+
+
 def _random(name: str) -> nn.Module:
+    """A network with random weights whose residual branches end at half their scale.
+
+    At full scale the features of 200 layers grow until rounding alone decides what the attention selects.
+    """
     torch.manual_seed(0)
-    return create_model(name).eval()
+    model = create_model(name).eval()
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.constant_(module.bn3.weight, 0.5)
+    return model
 
 
 def _timm(name: str, device: torch.device) -> Calls:

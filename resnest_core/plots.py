@@ -5,7 +5,6 @@ Every function returns a matplotlib Figure, which a notebook shows and `save` wr
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol
 
@@ -15,6 +14,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from PIL import Image
@@ -181,50 +181,11 @@ def seed_spread(rows: Sequence[tuple[str, Sequence[float]]], *, reference: float
     return figure
 
 
-@dataclass(frozen=True)
-class TradeOff:
-    """A network in `trade_off`: accuracy (%), multiply-adds (G) and images a second; `name` stands beside its point."""
-
-    name: str
-    family: str
-    accuracy: float
-    cost: float
-    speed: float
-
-
-@styled
-def trade_off(points: Sequence[TradeOff], *, cost: str, speed: str, accuracy: str) -> Figure:
-    """Accuracy against counted cost and against measured speed, on logarithmic axes."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, 2.1), sharey=True)
-    families = list(dict.fromkeys(point.family for point in points))
-    # Names stand where there is room: costly networks are the more accurate ones, and the slower.
-    for axes, attribute, label, shift in ((left, "cost", cost, 4), (right, "speed", speed, -4)):
-        for number, family in enumerate(families):
-            members = [point for point in points if point.family == family]
-            x, y = [getattr(point, attribute) for point in members], [point.accuracy for point in members]
-            axes.plot(x, y, MARKERS[number], color=COLOURS[number], label=family, markersize=4.5, alpha=0.9)
-            for point, position in zip(members, x, strict=True):
-                axes.annotate(
-                    point.name,
-                    (position, point.accuracy),
-                    xytext=(shift, 3),
-                    textcoords="offset points",
-                    fontsize=7.5,
-                    ha="left" if shift > 0 else "right",
-                )
-        axes.set(xlabel=label, xscale="log")
-        axes.margins(x=0.1)
-        plain_ticks(axes)
-    left.set_ylabel(accuracy)
-    left.legend(loc="lower right")
-    return figure
-
-
-def plain_ticks(axes: Axes) -> None:
+def plain_ticks(axis: Axis) -> None:
     """1, 2, 5, 10 ... as plain numbers on a logarithmic axis."""
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _errorbars(

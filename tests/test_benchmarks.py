@@ -61,6 +61,12 @@ def test_ratios_are_taken_round_by_round() -> None:
     assert (found["value"], found["n"], found["unit"]) == (3.0, 3, "1")
 
 
+def test_random_networks_are_so_tame_that_rounding_decides_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(speed, "CROP_SIZE", 96)
+    ways = {row["mode"]: row for row in speed.classifier("resnest269", CPU, 2, 1, compiled=False)}
+    assert ways["exact"]["largest"] < 1e-5
+
+
 def test_distances_are_in_deviations_of_the_reference() -> None:
     reference = torch.tensor([[1.0, 3.0], [3.0, 1.0]])
     found = speed._distance(reference + torch.tensor([[3.0, 0.0], [0.0, 0.0]]), reference)

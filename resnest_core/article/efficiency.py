@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resnest_core import plots
 from resnest_core.article import findings, machines, phrases, tables
 from resnest_core.article.illustrations import Illustration
 from resnest_core.article.machines import Machine
@@ -19,6 +18,7 @@ from resnest_core.article.published import AUTHORS, PAPER, Quote, quote
 from resnest_core.article.results import Experiment, Metric, Store
 from resnest_core.article.tables import Cell, Table, quoted
 from resnest_core.errors import InputError
+from resnest_core.figures.cost import TradeOff, cost
 
 STUDY = "efficiency"
 REFERENCE, BASELINE = "resnest50", "resnetd50"
@@ -195,8 +195,7 @@ class Efficiency:
         return [self.table()] if self.done else []
 
     def figures(self) -> list[Illustration]:
-        own = [self.figure()] if any(accuracy(network) for network in self.networks) else []
-        return own + ([machines.figure(self.machines)] if self.machines and self.done else [])
+        return [self.figure()] if self.done else []
 
     def table(self) -> Table:
         header = ["Network", "Crop", "Params", "authors", "MAdds", "at 224", "authors"]
@@ -234,26 +233,27 @@ class Efficiency:
         ]
 
     def figure(self) -> Illustration:
-        """Published accuracy against counted and measured cost."""
-        points = [
-            plots.TradeOff(
+        """Published accuracy against counted cost, and measured cost against what machines can do."""
+        networks = [
+            TradeOff(
                 name="" if (found := depth(network)) is None else str(found.layers),
                 family=_family(network),
                 accuracy=figure.value,
                 cost=self.value(network, "multiply_adds") / 1e9,
-                speed=self.value(network, "images_per_second"),
             )
             for network in self.networks
             if (figure := accuracy(network))
         ]
-        crop = self.settings["crop_size"]
-        labels = {"cost": "multiply-adds at own crop (G)", "speed": f"images/s at {crop} pixels"}
+        roofs, speeds = [machine.roof for machine in self.machines], machines.speeds(self.machines)
         return Illustration(
-            "trade-off",
-            "Published top-1 accuracy on ImageNet against what the networks cost: multiply-adds counted at each one's "
-            f"own crop, and speed measured here at {crop} pixels. Numbers are layers.",
-            "Accuracy against multiply-adds and against speed",
-            plots.trade_off(points, accuracy="published top-1 (%)", **labels),
+            "cost",
+            "Left: published top-1 accuracy on ImageNet against multiply-adds; numbers are layers. Middle: each "
+            "classifier at 224 pixels in the authors' way and in two modes, under what the machine can do: large "
+            "matrix products in two precisions (level), copies of memory (slope; inputs, outputs and weights of every "
+            f"layer are counted, so that caches lift points above it). Right: `{machines.REFERENCE}`, measured (dots) "
+            "and published (diamonds) [@wightman2019timm].",
+            "Accuracy against multiply-adds, rooflines of the machines, and speeds measured and published",
+            cost(networks, roofs, speeds, machines.REFERENCE),
             wide=True,
         )
 

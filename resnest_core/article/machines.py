@@ -4,11 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from resnest_core.article.illustrations import Illustration
 from resnest_core.article.phrases import count, number, significant
 from resnest_core.article.published import elsewhere
-from resnest_core.figures import roofline
-from resnest_core.figures.roofline import Point, Roof, Speed
+from resnest_core.figures.cost import Point, Roof, Speed
 
 MACHINES = Path(__file__).parents[2] / "benchmarks" / "results" / "machines"
 REFERENCE, LITERAL, TIMM, MODES = "resnest50", "authors' way", "timm", ("exact", "fast")
@@ -114,25 +112,14 @@ def sentence(found: list[Machine]) -> str:
     return " ".join([*(machine.sentence for machine in found), published])
 
 
-def figure(found: list[Machine]) -> Illustration:
-    """The rooflines of the machines, and the reference network's speed on them beside what is published."""
-    speeds = [
+def speeds(found: list[Machine]) -> list[Speed]:
+    """The reference network's on the machines, then what is published."""
+    own = [
         Speed(machine.label(way, row), row["images_per_second"]["value"], False)
         for machine in found
         for way, row in machine.ways.items()
     ]
-    speeds += [Speed(speed.device, speed.value, True) for speed in elsewhere(REFERENCE)]
-    crop = found[0].rows[0]["crop_size"]
-    return Illustration(
-        "roofline",
-        f"What machines could do and what the networks reach, at {crop} pixels: each classifier in the authors' way "
-        "and in two modes, under the machine's ceilings (lines: large matrix products in each precision, copies of "
-        "memory; inputs, outputs and weights of every layer counted, so caches lift points above the slope). Right: "
-        f"{REFERENCE}, measured (dots) and published (diamonds) [@wightman2019timm].",
-        "Rooflines of the machines, and speeds measured and published",
-        roofline.machines([machine.roof for machine in found], speeds, "images/s"),
-        wide=True,
-    )
+    return own + [Speed(speed.device, speed.value, True) for speed in elsewhere(REFERENCE)]
 
 
 def _called(row: Row) -> str:

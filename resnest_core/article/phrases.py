@@ -62,10 +62,10 @@ def points(difference: float, low: float | None, high: float | None) -> str:
     return f"{signed(difference)} points" + (f", 95 % interval {limits}" if limits else "")
 
 
-def with_interval(difference: float, low: float | None, high: float | None) -> str:
+def with_interval(difference: float, low: float | None, high: float | None, digits: int = 2) -> str:
     """The same for a table: "+0.40 (0.10 to 0.70)"."""
-    limits = interval(low, high)
-    return signed(difference) + (f" ({limits})" if limits else "")
+    limits = interval(low, high, digits)
+    return signed(difference, digits) + (f" ({limits})" if limits else "")
 
 
 def differs(p: float | None) -> bool:

@@ -15,6 +15,7 @@ from resnest_core.figures.preprocessing import resolution
 
 DECODERS = {"pillow": "Pillow", "torchvision": "torchvision", "draft": "Pillow's draft mode"}
 AS_IT_IS = "as it is"
+DIGITS = 1  # after the point in the table, which has two networks side by side
 Condition = dict[str, Any]  # as the result files describe one
 
 
@@ -171,12 +172,12 @@ class PreprocessingSensitivity(Analysis):
         shown = [self.own, *(condition for condition in self.decoded if condition not in self.twins), *self.ways]
         header = ["Preprocessing"]
         for run in self.networks:
-            header += [f"{self.label(run)} (%)", "changed (%)", "difference", "$p$"]
+            header += [f"{self.label(run)} (%)", "changed", "difference", "$p$"]
         return Table(
             "preprocessing",
             "The same weights behind other preprocessing: top-1 accuracy; predictions that are not those of the "
-            "reference, in the first line; difference of accuracy from it in points with its 95 % interval; $p$ of the "
-            "exact McNemar test after Holm's correction for all conditions, decoders crossed with rules included.",
+            "reference (%), in the first line; difference of accuracy from it in points with its 95 % interval; $p$ of "
+            "the exact McNemar test after Holm's correction for all conditions, decoders crossed with rules included.",
             header,
             "l" + "r" * (len(header) - 1),
             [self._row(condition) for condition in shown],
@@ -186,15 +187,15 @@ class PreprocessingSensitivity(Analysis):
     def _row(self, condition: Condition) -> list[Cell]:
         name, cells = condition["name"], [measured(self.title(condition))]
         for run in self.networks:
-            cells.append(measured(phrases.number(self.metric(run, f"{name}.top1").value)))
+            cells.append(measured(phrases.number(self.metric(run, f"{name}.top1").value, DIGITS)))
             cells += [ABSENT] * 3 if condition is self.own else self._compared(run, name)
         return cells
 
     def _compared(self, run: str, name: str) -> list[Cell]:
         change = self.metric(run, f"{name}.difference")
         return [
-            measured(phrases.number(self.metric(run, f"{name}.changed").value)),
-            measured(phrases.with_interval(change.value, change.low, change.high)),
+            measured(phrases.number(self.metric(run, f"{name}.changed").value, DIGITS)),
+            measured(phrases.with_interval(change.value, change.low, change.high, DIGITS)),
             measured(phrases.p_cell(self.metric(run, f"{name}.p").value)),
         ]
 

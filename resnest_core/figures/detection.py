@@ -114,7 +114,7 @@ def details(
 ) -> Figure:
     """The same networks in four panels, a colour each: precision over recall; AP by size, by class; kinds of error."""
     panels: list[Any] = [["precision", "errors", "classes"], ["sizes", "errors", "classes"]]
-    figure, axes = plt.subplot_mosaic(panels, figsize=(PAGE, 2.7), height_ratios=[1.4, 1])
+    figure, axes = plt.subplot_mosaic(panels, figsize=(PAGE, 2.45), height_ratios=[1.4, 1])
     _draw_curves(axes["precision"], curves)
     draw_bars(axes["sizes"], sizes, "average precision (%)")
     draw_bars(axes["classes"], classes, "average precision (%)")

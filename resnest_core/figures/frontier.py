@@ -38,7 +38,7 @@ def frontier(table: pd.DataFrame) -> Figure:
         axes.set(xlabel=label)
         if costs.max() > WIDE * costs.min():
             axes.set_xscale("log")
-            plain_ticks(axes)
+            plain_ticks(axes.xaxis)
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4))
     panels[0].set_ylabel("top-1 accuracy (%)")

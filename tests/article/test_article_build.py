@@ -152,7 +152,7 @@ def test_figures_are_vectors(built: Built) -> None:
     detection = ("object-detection", "instance-segmentation")
     # These hold images, which are what they show.
     pictures = {"segmentations.svg", "saliency.svg", "errors.svg", *(f"{study}-pictures.svg" for study in detection)}
-    drawn = {"block.svg", "curves.svg", "depth.svg", "seeds.svg", "segmentation-classes.svg", "trade-off.svg"}
+    drawn = {"block.svg", "curves.svg", "depth.svg", "seeds.svg", "segmentation-classes.svg", "cost.svg"}
     drawn |= {f"{study}-details.svg" for study in detection}
     drawn |= {f"{analysis}.svg" for analysis in ("attention", "reliability", "robustness", "resolution", "frontier")}
     assert set(figures) == pictures | drawn

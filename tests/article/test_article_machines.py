@@ -9,6 +9,7 @@ import pytest
 from resnest_core.article import machines
 from resnest_core.article.machines import Machine, measured
 from resnest_core.article.published import elsewhere
+from resnest_core.figures.cost import TradeOff, cost
 
 
 def a_row(network: str, way: str, mode: str | None, precision: str, rate: float, ratio: float) -> dict[str, Any]:
@@ -81,8 +82,11 @@ def test_the_sentence_has_what_the_files_have(directory: Path) -> None:
 
 
 def test_the_figure_has_a_roof_for_each_machine_and_all_speeds(directory: Path) -> None:
-    drawn = machines.figure(measured(directory)).figure
-    *roofs, speeds = drawn.axes
+    found = measured(directory)
+    networks = [TradeOff("50", "ResNeSt", 81.0, 5.4), TradeOff("101", "ResNeSt", 82.8, 13.3)]
+    drawn = cost(networks, [machine.roof for machine in found], machines.speeds(found), "resnest50")
+    first, *roofs, speeds = drawn.axes
+    assert list(first.lines[0].get_xdata()) == [5.4, 13.3]
     assert [axes.get_title() for axes in roofs] == ["Abacus Mk 2, 2 threads", "Loom 9"]
     names = [label.get_text() for label in speeds.get_yticklabels()]
     assert len(names) == 2 * 4 + len(elsewhere("resnest50"))

@@ -107,9 +107,9 @@ def test_the_table_varies_one_factor_at_a_time(usual: Path) -> None:
     assert "torchvision decodes to Pillow's pixels" in found.decoder_sentence
     assert table.header[1::4] == ["ResNeSt-11 (%)", "ResNet-D-11 (%)"]
     top1 = found.metric("mini_resnetd11", "centre_square-bilinear-stored.top1").value
-    assert table.rows[4][5].text == f"{top1:.2f}"
+    assert table.rows[4][5].text == f"{top1:.1f}"
     assert [cell.absent for cell in table.rows[0]] == [False, False, True, True, True, False, True, True, True]
-    assert re.fullmatch(r"\u2212\d+\.\d\d \(.+ to .+\)", table.rows[3][3].text)
+    assert re.fullmatch(r"\u2212\d+\.\d \(.+ to .+\)", table.rows[3][3].text)
 
 
 def test_the_curve_is_drawn_with_its_own_size(usual: Path) -> None:

@@ -13,7 +13,7 @@ from small_study import Tree, wait_for
 from resnest_core.errors import InputError
 from resnest_core.study import slurm as slurm_module
 
-RESOURCES = "resources: {cores: 2, memory: 1 GiB, minutes: 5}"
+RESOURCES = "resources: {cores: 2, memory: 1 GiB, minutes: 60}"  # a crowded machine takes long; Slurm ends what is late
 WAITING = ("pending", "running", "completing")
 
 
