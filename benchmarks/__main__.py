@@ -34,7 +34,7 @@ def main(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images in a pass; 0 for 32 on a CPU, 256 on a GPU.")] = 0,
     rounds: Annotated[int, typer.Option(min=1, help="Each way once a round, after one that is thrown away.")] = 5,
-    limit: Annotated[int, typer.Option(min=1, help="Photographs in an evaluation.")] = 128,
+    limit: Annotated[int, typer.Option(min=1, help="Photographs in an evaluation.")] = 320,
     workers: Annotated[int, typer.Option(min=0, help="Processes that read photographs.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:

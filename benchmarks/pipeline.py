@@ -2,6 +2,7 @@
 
 import copy
 import json
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,10 @@ from resnest_core.models import create_model
 
 
 def photographs(source: Path | None, scratch: Path, limit: int) -> ImageFiles:
-    """`limit` photographs as a data set of 1000 classes, or JPEGs of smooth noise of a photograph's size."""
+    """`limit` photographs as a data set of 1000 classes, or JPEGs of smooth noise of a photograph's size.
+
+    Those of `source` are taken again and again if they are too few.
+    """
     folder = scratch / "photographs" / "any"
     folder.mkdir(parents=True)
     if source is None:
@@ -28,8 +32,8 @@ def photographs(source: Path | None, scratch: Path, limit: int) -> ImageFiles:
             coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
             coarse.resize((500, 375), Image.Resampling.BICUBIC).save(folder / f"{number:04d}.jpg", quality=90)
     else:
-        for path in sorted(source.iterdir())[:limit]:
-            (folder / path.name).symlink_to(path.absolute())
+        for number, path in zip(range(limit), cycle(sorted(source.iterdir())), strict=False):
+            (folder / f"{number:04d}{path.suffix}").symlink_to(path.absolute())
     for number in range(999):
         (folder.parent / f"empty{number:03d}").mkdir()
     return open_folder(folder.parent, "test", 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
@@ -78,6 +79,15 @@ def test_timm_is_left_out_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> No
     assert not speed._timm("resnetd50", CPU)
     monkeypatch.setitem(__import__("sys").modules, "timm", None)
     assert not speed._timm("resnest50", CPU)
+
+
+def test_few_photographs_are_taken_again(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, colour in (("a", "red"), ("b", "blue")):
+        Image.new("RGB", (40, 30), colour).save(source / f"{name}.png")
+    files = pipeline.photographs(source, tmp_path, 3)
+    assert [files.load(i).getpixel((0, 0)) for i in range(len(files))] == [(255, 0, 0), (0, 0, 255), (255, 0, 0)]
 
 
 @pytest.mark.timeout(300)
