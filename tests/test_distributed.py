@@ -226,3 +226,14 @@ def test_normalisation_is_that_of_torch_in_one_process() -> None:
         torch.testing.assert_close(ours.state_dict()[name], value)
     for name, parameter in torchs.named_parameters():
         torch.testing.assert_close(ours.get_parameter(name).grad, parameter.grad)
+
+
+def test_normalisation_of_half_precision_counts_in_single() -> None:
+    ours, torchs = SynchronisedBatchNorm(2), nn.BatchNorm2d(2)
+    images = (
+        torch.randn(3, 2, 17, 19, generator=torch.Generator().manual_seed(2)) + 3
+    )  # 969 is none of bfloat16's numbers
+    output = ours(images.bfloat16())
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), torchs(images.bfloat16().float()), atol=0.02, rtol=0.01)
+    torch.testing.assert_close(ours.running_var, torchs.running_var, atol=1e-4, rtol=1e-4)

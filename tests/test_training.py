@@ -94,6 +94,15 @@ def test_a_network_learns(tmp_path: Path) -> None:
     assert result.curves["test_top1"].iloc[-1] > 40, "ten classes: chance is 10 %"
 
 
+def test_half_precision_learns_about_the_same_in_weights_of_single_precision(tmp_path: Path) -> None:
+    recipe = Recipe(epochs=3, batch_size=32)
+    single = train(tmp_path / "fp32", recipe)
+    half = train(tmp_path / "bf16", replace(recipe, precision="bf16"))
+    losses = [trained.curves["train_loss"].to_numpy() for trained in (single, half)]
+    assert 0 < abs(losses[0] - losses[1]).max() < 0.2
+    assert {value.dtype for value in half.model.parameters()} == {torch.float32}
+
+
 def test_the_schedule_warms_up_and_ends_at_zero() -> None:
     images = open_dataset("fashion_mnist", split="train", limit=128)
     recipe = Recipe(epochs=10, batch_size=32, warmup_epochs=2, learning_rate=0.8)
@@ -137,6 +146,7 @@ def test_options_of_the_recipe_reach_the_network() -> None:
         ({"label_smoothing": 1.5}, "label_smoothing is 1.5; valid: 0 to 1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"dropout": -0.1}, "dropout is -0.1; valid: 0 to 1"),
+        ({"precision": "fp16"}, "unknown precision of a training 'fp16' .*; valid: bf16, fp32, tf32"),
     ],
 )
 def test_recipes_that_cannot_be(change: dict[str, float], message: str) -> None:

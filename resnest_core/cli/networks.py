@@ -49,6 +49,7 @@ def train(
     dropout: Annotated[float, typer.Option(help="Before the last layer.")] = 0.0,
     dropblock: Annotated[float, typer.Option(help="In the last two stages.")] = 0.0,
     augment: Annotated[bool, typer.Option(help="Move and mirror Fashion-MNIST images.")] = False,
+    precision: Annotated[str, typer.Option(help="Of convolutions and products: fp32, tf32 or bf16.")] = "fp32",
     seed: Annotated[int, typer.Option(help="Of the weights, the order and the augmentation.")] = 0,
     device: Device = "auto",
     workers: Workers = 2,
@@ -72,6 +73,7 @@ def train(
         dropout=dropout,
         dropblock=dropblock,
         augment=augment,
+        precision=precision,
         seed=seed,
     )
     experiment = Classification(

@@ -13,12 +13,14 @@ from resnest_core import distributed
 from resnest_core.data import Dataset
 from resnest_core.data.batches import epoch_length, evaluation_batches, training_batches
 from resnest_core.data.transforms import Preprocessing
-from resnest_core.devices import choose_device, place, seed_everything
+from resnest_core.devices import autocast, choose_device, place, seed_everything
+from resnest_core.errors import unknown
 from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.training.loop import Trained, Training, check_ranges, decaying
 
 REFERENCE_BATCH = 256
+TRAINED = ("fp32", "tf32", "bf16")  # fp16 would need its gradients scaled
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,13 @@ class Recipe:
     dropout: float = 0.0  # 0.2
     dropblock: float = 0.0  # 0.1
     augment: bool = False
+    precision: str = "fp32"  # of convolutions and products; weights, loss and solver stay in float32
     seed: int = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, _RANGES)
+        if self.precision not in TRAINED:
+            raise unknown("precision of a training", self.precision, TRAINED)
 
     @property
     def scaled_rate(self) -> float:
@@ -134,7 +139,9 @@ class _Classification(Training):
         images, targets = (tensor.to(self.device) for tensor in batch)
         if self.recipe.mixup > 0:
             images, targets = self._mix(images, targets)
-        mean = cross_entropy(self.network(images), targets, label_smoothing=self.recipe.label_smoothing)
+        with autocast(self.device, self.recipe.precision):
+            logits = self.network(images).float()
+        mean = cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         return mean * (len(images) / self.recipe.batch_size)
 
     def _mix(self, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -35,6 +35,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
+        kind, x = x.dtype, x.float() if x.dtype != torch.float64 else x  # half precision cannot count
         count = x.new_tensor([x.numel() // x.shape[1]])
         sums = _Total.apply(torch.cat([x.sum(dim=(0, 2, 3)), count]))
         n = sums[-1].detach()
@@ -42,7 +43,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         variance = _Total.apply(centred.square().sum(dim=(0, 2, 3))) / n
         self._keep(sums[:-1].detach() / n, variance.detach() * n / (n - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale[:, None, None] + self.bias[:, None, None]
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(kind)
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
