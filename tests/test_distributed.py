@@ -230,9 +230,8 @@ def test_normalisation_is_that_of_torch_in_one_process() -> None:
 
 def test_normalisation_of_half_precision_counts_in_single() -> None:
     ours, torchs = SynchronisedBatchNorm(2), nn.BatchNorm2d(2)
-    images = (
-        torch.randn(3, 2, 17, 19, generator=torch.Generator().manual_seed(2)) + 3
-    )  # 969 is none of bfloat16's numbers
+    # 969 values in a channel: none of bfloat16's numbers
+    images = torch.randn(3, 2, 17, 19, generator=torch.Generator().manual_seed(2)) + 3
     output = ours(images.bfloat16())
     assert output.dtype == torch.bfloat16
     torch.testing.assert_close(output.float(), torchs(images.bfloat16().float()), atol=0.02, rtol=0.01)
