@@ -51,17 +51,17 @@ def main(
         print(f"{name} done after {provenance['seconds']:.0f} s", flush=True)
 
     store("ceilings", ceilings(where))
-    image = torch.zeros(1, 3, speed.CROP_SIZE, speed.CROP_SIZE)
-    precisions = dict.fromkeys(mode.precision for mode in (exact("fp32", where), fast(where)))
-    alone = [convolutions(create_model(REFERENCE).eval(), image, batch, one, where) for one in precisions]
-    store("convolutions", alone)
+    precisions = list(dict.fromkeys(mode.precision for mode in (exact("fp32", where), fast(where))))
+    small = max(batch // 16, 1)
+    store("convolutions", [_alone(REFERENCE, speed.CROP_SIZE, batch, one, where) for one in precisions])
+    store("segmenter_convolutions", [_alone(speed.SEGMENTER, speed.CROP, small, one, where) for one in precisions])
     rows: list[dict[str, Any]] = []
     for name in networks or speed.CLASSIFIERS:
         own = _wanted(name, compiling)
         rows += speed.classifier(name, where, batch, rounds, compiled=own)
         store("networks", rows)
     own = _wanted(speed.SEGMENTER, compiling)
-    store("segmenter", speed.segmenter(where, max(batch // 16, 1), rounds, compiled=own))
+    store("segmenter", speed.segmenter(where, small, rounds, compiled=own))
     store("detector", speed.detector(where, rounds))
     store("training", training.steps(REFERENCE, where, max(batch // 4, 2), rounds))
     with tempfile.TemporaryDirectory() as scratch:
@@ -69,6 +69,11 @@ def main(
         measured = pipeline.evaluations(REFERENCE, files, Path(scratch), where, batch, rounds, workers)
     store("pipeline", measured)
     print(json.dumps({row["way"]: row["times_as_fast"] for row in rows if row["network"] == REFERENCE}, indent=1))
+
+
+def _alone(name: str, side: int, batch: int, precision: str, device: torch.device) -> dict[str, Any]:
+    """The convolutions of a network, each by itself."""
+    return convolutions(create_model(name).eval(), torch.zeros(1, 3, side, side), batch, precision, device)
 
 
 def _wanted(name: str, compiling: set[str]) -> bool:

@@ -62,5 +62,5 @@ def _timed(
 
 
 def _settings(module: nn.Conv2d) -> dict[str, Any]:
-    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "groups")
+    names = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
     return {name: getattr(module, name) for name in names}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from resnest_core.devices import PRECISIONS, autocast
+from resnest_core.dilated import spare_far
 from resnest_core.errors import InputError, unknown
 from resnest_core.folding import folded
 from resnest_core.profiling import seconds_of
@@ -149,6 +150,8 @@ class Runner:
         through: str = "forward",
     ) -> None:
         model = folded(model, example, through) if execution.folded else copy.deepcopy(model).eval()
+        if device.type == "cpu" and execution.precision in ("bf16", "fp16"):
+            model = spare_far(model)
         layout = torch.channels_last if execution.channels_last else torch.contiguous_format
         self.model = model.to(device).to(memory_format=layout)
         self.device, self.execution, self.layout = device, execution, layout

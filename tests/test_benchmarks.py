@@ -102,6 +102,7 @@ def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.Mon
     found = json.loads((tmp_path / "new" / "machine.json").read_text())
     assert found["ceilings"]["matrix_product"]["fp32"]["value"] > 0
     assert found["convolutions"][0]["operations_per_second"] > 0
+    assert any("dilation" in kind["convolution"] for kind in found["segmenter_convolutions"][0]["kinds"])
     rows = {row["way"]: row for row in found["networks"]}
     assert rows[speed.LITERAL]["times_as_fast"]["value"] == 1
     assert rows[str(modes.exact())]["largest"] < 1e-5

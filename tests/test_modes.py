@@ -91,6 +91,15 @@ def test_every_way_stays_near_exact(precision: str, channels_last: bool) -> None
     assert (largest > 1e-4) == (precision == "bf16"), "half precision must be felt"
 
 
+@pytest.mark.parametrize(("dilation", "kind"), [(2, torch.bfloat16), (12, torch.float32)])
+def test_far_dilations_stay_in_single_precision(dilation: int, kind: torch.dtype) -> None:
+    torch.manual_seed(0)
+    layer, images = nn.Conv2d(4, 4, 3, padding=dilation, dilation=dilation), torch.randn(2, 4, 15, 13)
+    found = Runner(nn.Sequential(layer), CPU, Execution("bf16"), images[:1])(images)
+    assert found.dtype == kind
+    torch.testing.assert_close(found.float(), layer(images), atol=0.05 if kind == torch.bfloat16 else 1e-6, rtol=0)
+
+
 def test_a_compiled_network_gives_the_same() -> None:
     torch.manual_seed(0)
     model, images = SplitAttentionConv2d(8, 8, radix=2).eval(), torch.randn(3, 8, 9, 9)
