@@ -118,8 +118,9 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_min_interval=0
 KillWait=2
+EnforcePartLimits=ALL
 NodeName=localhost NodeAddr=127.0.0.1 CPUs={CORES} RealMemory=8000 State=UNKNOWN
-PartitionName=tests Nodes=localhost Default=YES MaxTime=10 State=UP
+PartitionName=tests Nodes=localhost Default=YES MaxTime=INFINITE State=UP
 """
 
 
