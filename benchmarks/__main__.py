@@ -13,6 +13,7 @@ from benchmarks.ceilings import ceilings
 from benchmarks.layers import convolutions
 from resnest_core.devices import choose_device
 from resnest_core.files import output_directory, write_json
+from resnest_core.huge_pages import restart
 from resnest_core.models import create_model
 from resnest_core.modes import exact, fast
 from resnest_core.provenance import Stopwatch
@@ -81,4 +82,5 @@ def _wanted(name: str, compiling: set[str]) -> bool:
 
 
 if __name__ == "__main__":
+    restart()
     typer.run(main)

@@ -1,5 +1,15 @@
 """`python -m resnest_core` is the `resnest-core` program."""
 
-from resnest_core.cli import main
+from resnest_core.huge_pages import restart
 
-main()
+
+def program() -> None:
+    """The program, in huge pages from its start."""
+    restart()
+    from resnest_core.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    program()
