@@ -18,18 +18,30 @@ def ceilings(device: torch.device) -> dict[str, Any]:
     """Operations a second (two a multiply-add) of matrix products, and bytes a second read and written by a copy."""
     precisions = [p for p in PRECISIONS if device.type == "cuda" or p == "fp32" or (p == "bf16" and has_bf16(device))]
     return {
-        "matrix_product": {precision: _matrix_product(device, precision) for precision in precisions},
+        "matrix_product": {
+            precision: _a_second(operations(device), product(device, precision), device, "operations/s")
+            for precision in precisions
+        },
         "copy": _copy(device),
     }
 
 
-@torch.inference_mode()
-def _matrix_product(device: torch.device, precision: str) -> Metric:
-    side = SIDE[device.type]
-    dtype = PRECISIONS[precision] or torch.float32
+def operations(device: torch.device) -> int:
+    """Of one of the large matrix products on `device`."""
+    return 2 * SIDE[device.type] ** 3
+
+
+def product(device: torch.device, precision: str) -> Callable[[], torch.Tensor]:
+    """A large matrix product in a precision, each time that it is called."""
+    side, dtype = SIDE[device.type], PRECISIONS[precision] or torch.float32
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    with autocast(device, "tf32" if precision == "tf32" else "fp32"):
-        return _a_second(2 * side**3, lambda: left @ right, device, "operations/s")
+
+    @torch.inference_mode()
+    def call() -> torch.Tensor:
+        with autocast(device, "tf32" if precision == "tf32" else "fp32"):
+            return left @ right
+
+    return call
 
 
 def _copy(device: torch.device) -> Metric:

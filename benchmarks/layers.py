@@ -1,28 +1,38 @@
 """The convolutions of a network one by one: how much of the distance to a machine's ceiling they explain."""
 
+import statistics
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from benchmarks.ceilings import operations, product
 from resnest_core.devices import PRECISIONS
 from resnest_core.evaluation.results import quartiles
 from resnest_core.modes import seconds_a_call
+from resnest_core.profiling import seconds_of
 
 
 @torch.inference_mode()
 def convolutions(model: nn.Module, image: Tensor, batch: int, precision: str, device: torch.device) -> dict[str, Any]:
     """Operations a second of all convolutions together, each timed alone on random images; a row for each kind.
 
-    `image` (1, 3, H, W) shows what each one takes; two of the same shape are timed once.
+    A large matrix product is timed between them. `image` (1, 3, H, W) shows what each one takes; two of the same shape
+    are timed once.
     """
-    rows = [
-        _timed(module, shape, number, batch, precision, device)
-        for (module, shape), number in tqdm(_kinds(model, image).items(), desc="convolutions", leave=False)
-    ]
-    operations, seconds = (sum(row["number"] * row[name] for row in rows) for name in ("operations", "seconds"))
-    return {"precision": precision, "operations_per_second": operations / seconds, "seconds": seconds, "kinds": rows}
+    rows, ceiling, products = [], product(device, precision), []
+    for (module, shape), number in tqdm(_kinds(model, image).items(), desc="convolutions", leave=False):
+        rows.append(_timed(module, shape, number, batch, precision, device))
+        products.append(seconds_of(ceiling, device))
+    amount, seconds = (sum(row["number"] * row[name] for row in rows) for name in ("operations", "seconds"))
+    return {
+        "precision": precision,
+        "operations_per_second": amount / seconds,
+        "product_per_second": operations(device) / statistics.median(products),
+        "seconds": seconds,
+        "kinds": rows,
+    }
 
 
 def _kinds(model: nn.Module, image: Tensor) -> dict[tuple[nn.Conv2d, torch.Size], int]:
@@ -49,15 +59,15 @@ def _timed(
     own = nn.Conv2d(**_settings(module)).to(device, dtype).to(memory_format=torch.channels_last)
     images = torch.randn(batch, *shape[1:], device=device).to(dtype, memory_format=torch.channels_last)
     output = own(images)
-    operations = 2 * output.numel() * module.in_channels // module.groups * module.kernel_size[0] ** 2
+    amount = 2 * output.numel() * module.in_channels // module.groups * module.kernel_size[0] ** 2
     taken = quartiles(seconds_a_call(lambda: own(images), device, 0.2), "s")
     return {
         "convolution": str(module),
         "side": shape[-1],
         "number": number,
-        "operations": operations,
+        "operations": amount,
         "seconds": taken["value"],
-        "operations_per_second": operations / taken["value"],
+        "operations_per_second": amount / taken["value"],
     }
 
 

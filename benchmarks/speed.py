@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import authors_way
-from benchmarks.ceilings import traffic
+from benchmarks.ceilings import operations, product, traffic
 from resnest_core.evaluation.results import Metric, metric, quartiles, rate
 from resnest_core.models import create_model, list_models
 from resnest_core.models.resnet import Bottleneck
@@ -65,7 +65,8 @@ def classifier(name: str, device: torch.device, batch: int, rounds: int, *, comp
         "traffic": traffic(model, images[:1].cpu(), batch),
     }
     modes = {str(fast(device, compiling=compiled)): "fast", str(exact("fp32", device)): "exact"}
-    return [facts | {"mode": modes.get(row["way"])} | row for row in _measured(calls, images, rounds, device)]
+    amount = 2 * batch * facts["multiply_adds"]
+    return [facts | {"mode": modes.get(row["way"])} | row for row in _measured(calls, images, rounds, device, amount)]
 
 
 def segmenter(device: torch.device, batch: int, rounds: int, *, compiled: bool) -> list[dict[str, Any]]:
@@ -132,15 +133,32 @@ def _timm(name: str, device: torch.device) -> Calls:
     return {f"timm, {way}": Runner(model, device, way, torch.zeros(1, 3, CROP_SIZE, CROP_SIZE)) for way in ways}
 
 
-def _measured(calls: Calls, images: Tensor, rounds: int, device: torch.device) -> Iterator[dict[str, Any]]:
-    """Speed, memory, and distance from the authors' way, of each of `calls` on `images` (N, ...)."""
+def _measured(
+    calls: Calls, images: Tensor, rounds: int, device: torch.device, amount: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Speed, memory, and distance from the authors' way, of each of `calls` on `images` (N, ...).
+
+    Where the `amount` of their operations is given, also the share of the rate of a large matrix product, which takes
+    its turn in every round, since what a machine can do varies with what its neighbours do.
+    """
     reference = calls[LITERAL](images).float()
-    seconds = by_turns({name: lambda call=call: call(images) for name, call in calls.items()}, rounds, device)
+    precisions = dict.fromkeys(call.execution.precision for call in calls.values()) if amount else {}
+    timed: dict[str, Callable[[], object]] = {f"product, {one}": product(device, one) for one in precisions}
+    timed |= {name: lambda call=call: call(images) for name, call in calls.items()}
+    seconds = by_turns(timed, rounds, device)
     for name, call in calls.items():
         row = {"batch_size": len(images), "precision": call.execution.precision}
         row |= compared(name, len(images), seconds)
+        if amount:
+            row["share_of_product"] = _share(amount, seconds[name], seconds[f"product, {row['precision']}"], device)
         row["memory"] = metric(peak_memory(lambda call=call: call(images), device).bytes, "bytes")
         yield row if name.startswith("timm") else row | _distance(call(images).float(), reference)
+
+
+def _share(amount: int, own: list[float], products: list[float], device: torch.device) -> Metric:
+    """Of the rate of a large matrix product, round by round."""
+    part = amount / operations(device)
+    return quartiles([part * theirs / mine for mine, theirs in zip(own, products, strict=True)], "1")
 
 
 def _distance(output: Tensor, reference: Tensor) -> dict[str, Any]:

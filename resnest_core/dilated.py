@@ -1,7 +1,7 @@
 """Convolutions of large dilation in half precision on a CPU, where the library has no fast way for them.
 
-DeepLabV3's at dilations 12 to 36 take several times as long in bfloat16 as in float32 (`segmenter_convolutions` in
-benchmarks/results/machines/); at 2 and 4, as in its trunk, they are fast.
+DeepLabV3's at dilations 12 to 36 take several times as long in bfloat16 as in float32 (`segmenter_convolutions` of
+`python -m benchmarks`); at 2 and 4, as in its trunk, they are fast.
 """
 
 import torch

@@ -57,6 +57,13 @@ def test_turns_go_to_and_fro_after_a_first_round() -> None:
     assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2, "c": 2}
 
 
+def test_shares_are_of_the_product_in_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ceilings, "SIDE", {"cpu": 10})
+    assert ceilings.operations(CPU) == 2000
+    found = speed._share(500, [1.0, 2.0, 4.0], [2.0, 2.0, 2.0], CPU)
+    assert (found["low"], found["value"], found["high"]) == (0.1875, 0.25, 0.375)
+
+
 def test_ratios_are_taken_round_by_round() -> None:
     found = speed.quotient([2.0, 30.0, 8.0], [1.0, 10.0, 2.0])
     assert (found["value"], found["n"], found["unit"]) == (3.0, 3, "1")
@@ -106,6 +113,7 @@ def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.Mon
     rows = {row["way"]: row for row in found["networks"]}
     assert rows[speed.LITERAL]["times_as_fast"]["value"] == 1
     assert rows[str(modes.exact())]["largest"] < 1e-5
+    assert all(row["share_of_product"]["value"] > 0 for row in rows.values())
     assert {row["mode"]: row["precision"] for row in rows.values() if row["mode"]} == {
         "exact": "fp32",
         "fast": modes.fast(CPU, compiling=False).precision,

@@ -60,8 +60,8 @@ class Machine:
         return float(self.content["ceilings"]["copy"]["value"])
 
     def share(self, row: Row) -> float:
-        """Of the ceiling of the row's precision, in per cent."""
-        return 100 * self.rate(row) / self.ceiling(row["precision"])
+        """Of the rate of a large matrix product in the row's precision in the same rounds, in per cent."""
+        return 100 * float(row["share_of_product"]["value"])
 
     @property
     def roof(self) -> tuple[Roof, list[Point]]:
@@ -95,9 +95,9 @@ class Machine:
         )
 
     def _convolutions(self, precision: str) -> float:
-        """What the reference network's convolutions reach one by one, in per cent of the ceiling."""
+        """What the reference network's convolutions reach one by one, in per cent of the product between them."""
         found = next(alone for alone in self.content["convolutions"] if alone["precision"] == precision)
-        return 100 * float(found["operations_per_second"]) / self.ceiling(precision)
+        return 100 * float(found["operations_per_second"] / found["product_per_second"])
 
 
 def measured(directory: Path = MACHINES) -> list[Machine]:

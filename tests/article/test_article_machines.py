@@ -23,6 +23,7 @@ def a_row(network: str, way: str, mode: str | None, precision: str, rate: float,
         "multiply_adds": 5_000_000_000,
         "traffic": 50_000_000.0,
         "images_per_second": {"value": rate},
+        "share_of_product": {"value": rate / 50},
         "times_as_fast": {"value": ratio, "low": ratio - 0.1, "high": ratio + 0.1},
     }
 
@@ -35,8 +36,8 @@ def directory(tmp_path: Path) -> Path:
             "copy": {"value": 10e9},
         },
         "convolutions": [
-            {"precision": "fp32", "operations_per_second": 80e9},
-            {"precision": "bf16", "operations_per_second": 300e9},
+            {"precision": "fp32", "operations_per_second": 80e9, "product_per_second": 100e9},
+            {"precision": "bf16", "operations_per_second": 300e9, "product_per_second": 500e9},
         ],
         "networks": [
             a_row("resnest50", "authors' way", None, "fp32", 4.0, 1.0),
