@@ -140,7 +140,8 @@ class _Classification(Training):
         if self.recipe.mixup > 0:
             images, targets = self._mix(images, targets)
         with autocast(self.device, self.recipe.precision):
-            logits = self.network(images).float()
+            logits = self.network(images)
+        logits = logits.float() if logits.dtype == torch.bfloat16 else logits
         mean = cross_entropy(logits, targets, label_smoothing=self.recipe.label_smoothing)
         return mean * (len(images) / self.recipe.batch_size)
 
