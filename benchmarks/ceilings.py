@@ -1,6 +1,6 @@
 """What a machine can do at the most: its large matrix products in each precision, and its copies of memory."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -68,8 +68,13 @@ def traffic(model: nn.Module, image: torch.Tensor, batch: int) -> float:
         total += sum(weight.numel() for weight in module.parameters(recurse=False)) / batch
 
     leaves = [m for m in model.modules() if not list(m.children()) and not isinstance(m, nn.Identity)]
-    hooks = [module.register_forward_hook(count) for module in leaves]
+    watched(leaves, count, model, image)
+    return total
+
+
+def watched(modules: Iterable[nn.Module], note: Callable[..., None], model: nn.Module, image: torch.Tensor) -> None:
+    """One pass of `model`, in which `note` is called with each of `modules`, its inputs and its output."""
+    hooks = [module.register_forward_hook(note) for module in modules]
     model(image)
     for hook in hooks:
         hook.remove()
-    return total

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from benchmarks.ceilings import operations, product
+from benchmarks.ceilings import operations, product, watched
 from resnest_core.devices import PRECISIONS
-from resnest_core.evaluation.results import quartiles
 from resnest_core.modes import seconds_a_call
 from resnest_core.profiling import seconds_of
 
@@ -45,10 +44,7 @@ def _kinds(model: nn.Module, image: Tensor) -> dict[tuple[nn.Conv2d, torch.Size]
         kinds.setdefault(name, (module, inputs[0].shape))  # type: ignore[arg-type]
         numbers[name] = numbers.get(name, 0) + 1
 
-    hooks = [module.register_forward_hook(note) for module in model.modules() if isinstance(module, nn.Conv2d)]
-    model(image)
-    for hook in hooks:
-        hook.remove()
+    watched((module for module in model.modules() if isinstance(module, nn.Conv2d)), note, model, image)
     return {kind: numbers[name] for name, kind in kinds.items()}
 
 
@@ -60,14 +56,14 @@ def _timed(
     images = torch.randn(batch, *shape[1:], device=device).to(dtype, memory_format=torch.channels_last)
     output = own(images)
     amount = 2 * output.numel() * module.in_channels // module.groups * module.kernel_size[0] ** 2
-    taken = quartiles(seconds_a_call(lambda: own(images), device, 0.2), "s")
+    taken = statistics.median(seconds_a_call(lambda: own(images), device, 0.2))
     return {
         "convolution": str(module),
         "side": shape[-1],
         "number": number,
         "operations": amount,
-        "seconds": taken["value"],
-        "operations_per_second": amount / taken["value"],
+        "seconds": taken,
+        "operations_per_second": amount / taken,
     }
 
 

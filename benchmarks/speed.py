@@ -150,15 +150,14 @@ def _measured(
         row = {"batch_size": len(images), "precision": call.execution.precision}
         row |= compared(name, len(images), seconds)
         if amount:
-            row["share_of_product"] = _share(amount, seconds[name], seconds[f"product, {row['precision']}"], device)
+            row["share_of_product"] = share(amount, seconds[name], seconds[f"product, {row['precision']}"], device)
         row["memory"] = metric(peak_memory(lambda call=call: call(images), device).bytes, "bytes")
         yield row if name.startswith("timm") else row | _distance(call(images).float(), reference)
 
 
-def _share(amount: int, own: list[float], products: list[float], device: torch.device) -> Metric:
+def share(amount: int, own: list[float], products: list[float], device: torch.device) -> Metric:
     """Of the rate of a large matrix product, round by round."""
-    part = amount / operations(device)
-    return quartiles([part * theirs / mine for mine, theirs in zip(own, products, strict=True)], "1")
+    return quotient([amount / operations(device) * taken for taken in products], own)
 
 
 def _distance(output: Tensor, reference: Tensor) -> dict[str, Any]:

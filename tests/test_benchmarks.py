@@ -60,7 +60,7 @@ def test_turns_go_to_and_fro_after_a_first_round() -> None:
 def test_shares_are_of_the_product_in_the_same_round(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ceilings, "SIDE", {"cpu": 10})
     assert ceilings.operations(CPU) == 2000
-    found = speed._share(500, [1.0, 2.0, 4.0], [2.0, 2.0, 2.0], CPU)
+    found = speed.share(500, [1.0, 2.0, 4.0], [2.0, 2.0, 2.0], CPU)
     assert (found["low"], found["value"], found["high"]) == (0.1875, 0.25, 0.375)
 
 

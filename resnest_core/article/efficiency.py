@@ -247,12 +247,9 @@ class Efficiency:
         roofs, speeds = [machine.roof for machine in self.machines], machines.speeds(self.machines)
         return Illustration(
             "cost",
-            "Left: published top-1 accuracy on ImageNet against multiply-adds; numbers are layers. Middle: each "
-            "classifier at 224 pixels in the authors' way and in two modes, under what the machine can do: large "
-            "matrix products in two precisions (level), copies of memory (slope; inputs, outputs and weights of every "
-            f"layer are counted, so that caches lift points above it). Right: `{machines.REFERENCE}`, measured (dots) "
-            "and published (diamonds) [@wightman2019timm].",
-            "Accuracy against multiply-adds, rooflines of the machines, and speeds measured and published",
+            "Left: published top-1 accuracy on ImageNet against multiply-adds; numbers are layers. "
+            f"{machines.caption(self.machines)}",
+            "Accuracy against multiply-adds, and speeds of one network",
             cost(networks, roofs, speeds, machines.REFERENCE),
             wide=True,
         )

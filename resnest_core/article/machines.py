@@ -112,6 +112,19 @@ def sentence(found: list[Machine]) -> str:
     return " ".join([*(machine.sentence for machine in found), published])
 
 
+def caption(found: list[Machine]) -> str:
+    """What the figure shows beside accuracy: the machines, if there are any, and speeds."""
+    published = f"Right: images a second of `{REFERENCE}`"
+    if not found:
+        return f"{published}, as published [@wightman2019timm]."
+    return (
+        "Middle: each classifier at 224 pixels in the authors' way and in two modes, under what the machine can do: "
+        "large matrix products in two precisions (level), copies of memory (slope; inputs, outputs and weights of every "
+        f"layer are counted, so that caches lift points above it). {published}, measured (dots) and published (diamonds) "
+        "[@wightman2019timm]."
+    )
+
+
 def speeds(found: list[Machine]) -> list[Speed]:
     """The reference network's on the machines, then what is published."""
     own = [

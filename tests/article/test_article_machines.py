@@ -98,3 +98,10 @@ def test_the_figure_has_a_roof_for_each_machine_and_all_speeds(directory: Path) 
 
 def test_without_measurements_there_is_no_machine(tmp_path: Path) -> None:
     assert measured(tmp_path) == []
+    assert machines.caption([]) == "Right: images a second of `resnest50`, as published [@wightman2019timm]."
+
+
+def test_the_caption_tells_of_machines_that_are_there(directory: Path) -> None:
+    text = machines.caption(measured(directory))
+    assert text.startswith("Middle: each classifier")
+    assert "measured (dots) and published (diamonds)" in text
