@@ -6,10 +6,15 @@ import sys
 VARIABLE, WANTED = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
 
 
-def restart() -> None:
-    """Begin this program anew with huge pages, which glibc (2.35 or newer) reads of at the start alone.
+def wanted() -> dict[str, str]:
+    """What a program's environment must hold as it starts, for glibc (2.35 or newer) to ask for huge pages.
 
-    Nothing happens outside Linux, or where the variable is set, to whatever value.
+    Nothing outside Linux, or where the variable is set, to whatever value.
     """
-    if sys.platform == "linux" and VARIABLE not in os.environ:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {VARIABLE: WANTED})
+    return {VARIABLE: WANTED} if sys.platform == "linux" and VARIABLE not in os.environ else {}
+
+
+def restart() -> None:
+    """Begin this program anew with huge pages, if they are wanted."""
+    if lacking := wanted():
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | lacking)

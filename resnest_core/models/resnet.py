@@ -98,7 +98,8 @@ class Bottleneck(nn.Module):
         if self.radix == 0:  # split attention normalises and rectifies its splits itself
             y = self.relu(self.dropblock(self.bn2(y)))
         y = self.dropblock(self.bn3(self.conv3(self.pool_after(y))))
-        return self.relu(y + self.downsample(x))
+        y += self.downsample(x)  # in place: the widest maps of all, of which a third one would be made
+        return self.relu(y)
 
 
 class ResNet(nn.Module):

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from resnest_core import huge_pages
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory
 from resnest_core.study import preflight, slurm
@@ -162,7 +163,7 @@ def _start(layout: Layout, log: str, module: list[str], environment: dict[str, s
     with (layout.build / log).open("w") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", *module],
-            env={**os.environ, "PYTHONPATH": str(layout.root), **environment},
+            env={**os.environ, **huge_pages.wanted(), "PYTHONPATH": str(layout.root), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -50,6 +50,7 @@ def train(out, model, epochs, fail=""):
     Path(out, "weights.safetensors").write_text(lines.read_text())
     top1 = {"value": float(epochs), "low": None, "high": None, "n": None, "unit": "%"}
     more = {"lines": lines.read_text(), "threads": os.environ["OMP_NUM_THREADS"], "time": time.time()}
+    more["began_with"] = Path("/proc/self/environ").read_text()
     write_json(Path(out, "result.json"), {"metrics": {"top1": top1}, **more})
 ''',
     "evaluation.py": """import json, os, time

@@ -43,18 +43,17 @@ def test_the_first_run_makes_all_and_says_so(first_run: tuple[Tree, str]) -> Non
     assert results["sizes/of_b/result.json"]["weights"] == "b 0\nb 1\n"  # the weights of the one it needs
     assert results["sizes/of_b/result.json"]["threads"] == str(cores)  # threads: all
     assert results["base/a/result.json"]["threads"] == "1"  # its share, as many jobs run at a time
+    assert "glibc.malloc.hugetlb=1" in results["base/a/result.json"]["began_with"]  # read by glibc at the start alone
     for name in ("article.pdf", "index.html"):
         assert (tree.layout.build / name).read_text() == "base/a base/b base/c sizes/of_a sizes/of_b"
     executed = json.loads((tree.layout.out("base/a") / "notebook.ipynb").read_text())
     assert [cell["execution_count"] for cell in executed["cells"]] == [1, 2, 3, 4, 5]
 
 
-def test_a_second_run_has_nothing_to_do_and_takes_seconds(finished: Tree) -> None:
+def test_a_second_run_has_nothing_to_do(finished: Tree) -> None:
     assert set(listed(finished).values()) == {"up to date", "same as base/c"}
     before = {path: path.stat().st_mtime_ns for path in finished.layout.build.glob("*/*/*")}
-    started = time.monotonic()
     output, errors = finished.run()
-    assert time.monotonic() - started < 20
     assert output == f"5 experiments of profile default are up to date; {PLACES}\n"
     assert errors == ""
     assert {path: path.stat().st_mtime_ns for path in finished.layout.build.glob("*/*/*")} == before
