@@ -39,6 +39,10 @@ class Progress:
                 self.seconds[key] = event["seconds"]
                 say(f"{self._count()} {key} finished in {event['seconds']:.0f} s{event['score']}")
 
+    def warn(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            say(line, sys.stderr)
+
     def conclude(self, status: int = 0) -> int:
         """Print how the run ended, with Snakemake's exit `status`; returns the status of the whole: 0, or 1."""
         layout = self.plan.layout

@@ -82,11 +82,13 @@ def carry_out(plan: Plan, where: Executor) -> int:
         slurm.begin(plan.layout)
     progress.announce(where)
     listener = Listener(plan.layout, [*plan.to_run, "article"])
+    waiting = slurm.Waiting(plan.layout) if where.on_slurm else None
     interrupt_by_signals()
     try:
         with snakemake(plan, where) as process:
             while process.poll() is None:
                 progress.report(listener.new())
+                progress.warn(waiting.new() if waiting else [])
                 time.sleep(PAUSE[where.name])
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

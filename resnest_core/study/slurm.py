@@ -4,12 +4,15 @@ import getpass
 import re
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from resnest_core.errors import InputError
 from resnest_core.study.layout import Layout
 
 LONGEST_END = 120  # seconds from scancel to the end of a job; Slurm kills what does not end by itself after 30
+PAUSE = 30  # seconds between questions why jobs wait
+ORDINARY = {"None", "Priority", "Resources", "Dependency", "BeginTime"}  # of a queue that only takes its time
 
 
 def begin(layout: Layout) -> None:
@@ -35,6 +38,30 @@ def end(layout: Layout) -> None:
     _note(layout).unlink()
 
 
+class Waiting:
+    """Tells once of each reason, beyond the ordinary ones, for which Slurm lets jobs of a run wait, maybe for ever."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.directory, self.told, self.next = layout.build, set(ORDINARY), time.monotonic()
+
+    def new(self) -> list[str]:
+        """A line for each reason that came up since the last call; Slurm is asked from time to time only."""
+        if time.monotonic() < self.next:
+            return []
+        self.next = time.monotonic() + PAUSE
+        found: dict[str, list[str]] = {}
+        with suppress(InputError):  # a scheduler too busy to answer is asked again
+            for number, reason in _jobs(self.directory):
+                found.setdefault(reason, []).append(number)
+        lines = [
+            f"Slurm lets {', '.join(numbers)} wait: {reason} (what jobs ask for is `resources:` in the profile)"
+            for reason, numbers in found.items()
+            if reason not in self.told
+        ]
+        self.told |= found.keys()
+        return lines
+
+
 def status_flags() -> list[str]:
     """Snakemake's flags for asking about jobs: sacct, its usual way, needs a database that not every cluster has."""
     try:
@@ -56,8 +83,14 @@ def _note(layout: Layout) -> Path:
 
 def _queued(directory: Path) -> list[str]:
     """Numbers of the user's jobs that wait, run or end in `directory`."""
-    lines = _ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", "%A %Z").splitlines()
-    return sorted({number for number, _, where in (line.partition(" ") for line in lines) if where == str(directory)})
+    return sorted({number for number, _ in _jobs(directory)})
+
+
+def _jobs(directory: Path) -> list[tuple[str, str]]:
+    """Number and, of one that waits, the reason of each job of the user in `directory`."""
+    lines = _ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", "%A|%r|%Z").splitlines()
+    rows = [line.split("|", 2) for line in lines]
+    return [(number, reason) for number, reason, where in rows if where == str(directory)]
 
 
 def _ask(*command: str) -> str:

@@ -115,17 +115,51 @@ def test_without_slurm_the_run_ends_before_any_work(tree: Tree, monkeypatch: pyt
         slurm_module.end(tree.layout)
 
 
-def test_only_jobs_of_the_directory_are_ended(tree: Tree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """As another profile's run, which goes on at the same time, has them."""
+@pytest.fixture
+def queue(tree: Tree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A file that stands for Slurm's queue: scancel takes jobs 5 and 7 out of it, and notes what it was asked."""
     queue = tmp_path / "queue"
-    queue.write_text(f"5 {tree.layout.build}\n6 {tree.layout.build}2\n7 {tree.layout.build}\n")
-    commands = {"squeue": f"cat '{queue}'", "scancel": f"echo $@ > '{tmp_path}/ended'; sed -i '/^[57] /d' '{queue}'"}
+    commands = {"squeue": f"cat '{queue}'", "scancel": f"echo $@ > '{tmp_path}/ended'; sed -i '/^[57]|/d' '{queue}'"}
     for name, command in commands.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{command}\n")
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     tree.layout.plans.mkdir(parents=True)
+    return queue
+
+
+def test_only_jobs_of_the_directory_are_ended(tree: Tree, queue: Path) -> None:
+    """As another profile's run, which goes on at the same time, has them."""
+    own = tree.layout.build
+    queue.write_text(f"5|None|{own}\n6|None|{own}2\n7|Priority|{own}\n")
     slurm_module.begin(tree.layout)
     slurm_module.end(tree.layout)
-    assert (tmp_path / "ended").read_text() == "5 7\n"
-    assert "6 " in queue.read_text()
+    assert (queue.parent / "ended").read_text() == "5 7\n"
+    assert "6|" in queue.read_text()
+
+
+def test_a_reason_to_wait_that_may_last_for_ever_is_told_once(
+    tree: Tree, queue: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tree.layout.build
+    late, other = f"5|PartitionTimeLimit|{own}\n7|PartitionTimeLimit|{own}\n", f"6|PartitionDown|{own}2\n8|None|{own}\n"
+    queue.write_text(late + other)
+    monkeypatch.setattr(slurm_module, "PAUSE", 0)
+    waiting = slurm_module.Waiting(tree.layout)
+    assert waiting.new() == [
+        "Slurm lets 5, 7 wait: PartitionTimeLimit (what jobs ask for is `resources:` in the profile)"
+    ]
+    queue.write_text(f"{late}9|ReqNodeNotAvail, UnavailableNodes:a|{own}\n10|Priority|{own}\n")
+    assert [line.partition(" (")[0] for line in waiting.new()] == [
+        "Slurm lets 9 wait: ReqNodeNotAvail, UnavailableNodes:a"
+    ]
+    (queue.parent / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    assert waiting.new() == []
+
+
+def test_slurm_is_asked_from_time_to_time_only(tree: Tree, queue: Path) -> None:
+    queue.write_text("")
+    waiting = slurm_module.Waiting(tree.layout)
+    assert waiting.new() == []
+    queue.write_text(f"5|PartitionDown|{tree.layout.build}\n")
+    assert waiting.new() == []
