@@ -1,6 +1,7 @@
 """What the terminal shows of a run: a line as an experiment starts, one as it ends, and how it all ended."""
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, TextIO
@@ -19,6 +20,7 @@ class Progress:
         self.started: set[str] = set()
         self.ended: dict[str, bool] = {}  # key -> whether it went well
         self.seconds: dict[str, float] = {}
+        self.began = time.monotonic()
 
     def announce(self, where: Executor) -> None:
         article = " and the article" if self.plan.article_reason else ""
@@ -69,14 +71,17 @@ class Progress:
         return 1
 
     def _say_times(self) -> None:
-        """Print what the run's time was spent on: a line a study, the longest first."""
+        """Print what the run's time was spent on: a line a study, the longest first, and one for all."""
         seconds, jobs = Counter[str](), Counter(key.partition("/")[0] for key in self.seconds)
         for key, spent in self.seconds.items():
             seconds[key.partition("/")[0]] += spent  # type: ignore[assignment]  # a Counter sums whatever has +
         width = max(map(len, seconds), default=0)
         for study, spent in seconds.most_common():
             share = 100 * spent / (seconds.total() or 1)
-            say(f"  {study:{width}} {jobs[study]:4} job{'s' if jobs[study] > 1 else ' '} {spent:7.0f} s {share:4.0f} %")
+            say(f"  {study:{width}} {_jobs(jobs[study])} {spent:7.0f} s {share:4.0f} %")
+        if seconds:
+            wall = time.monotonic() - self.began
+            say(f"  {'all':{width}} {_jobs(jobs.total())} {seconds.total():7.0f} s, in {wall:.0f} s by the clock")
 
     def _reason(self, key: str) -> str | None:
         return self.plan.steps[key].reason if key in self.plan.steps else self.plan.article_reason
@@ -96,6 +101,10 @@ class Progress:
             others = f"{len(plan.left_out)} others: ./run_all.sh --profile {plan.layout.profile}"
             return f"{covered}; the article waits for {others}"
         return f"{covered}; the article: {places}"
+
+
+def _jobs(n: int) -> str:
+    return f"{n:4} job{'s' if n > 1 else ' '}"
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

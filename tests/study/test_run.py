@@ -34,8 +34,10 @@ def test_the_first_run_makes_all_and_says_so(first_run: tuple[Tree, str]) -> Non
     assert "[0/5] base/a started (new)" in lines
     assert any(re.fullmatch(r"\[\d/5\] base/c finished in \d+ s, top-1 3.00 %", line) for line in lines)
     assert lines[-1].endswith(f"; {PLACES}")
-    times = [line.split() for line in lines if line.startswith("  ")]
+    *times, whole = [line.split() for line in lines if line.startswith("  ")]
     assert {row[0]: row[1] for row in times} == {"base": "3", "sizes": "2", "article": "1"}
+    assert " ".join(whole).startswith("all 6 jobs")
+    assert whole[-3:] == ["by", "the", "clock"]
     assert sum(int(row[-2]) for row in times) == pytest.approx(100, abs=2)
     results = tree.results()
     assert results["base/c/result.json"]["lines"] == "c 0\nc 1\nc 2\n"
