@@ -119,9 +119,9 @@ def caption(found: list[Machine]) -> str:
         return f"{published}, as published [@wightman2019timm]."
     return (
         "Middle: each classifier at 224 pixels in the authors' way and in two modes, under what the machine can do: "
-        "large matrix products in two precisions (level), copies of memory (slope; inputs, outputs and weights of "
-        f"every layer are counted, so that caches lift points above it). {published}, measured (dots) and published "
-        "(diamonds) [@wightman2019timm]."
+        "large matrix products in two precisions (level; convolutions can be faster), copies of memory (slope; inputs, "
+        "outputs and weights of every layer are counted, so that caches lift points above it). "
+        f"{published}, measured (dots) and published (diamonds) [@wightman2019timm]."
     )
 
 
