@@ -9,12 +9,13 @@ import torch
 import typer
 
 from benchmarks import authors_way
-from benchmarks.__main__ import ratio
+from benchmarks.speed import LITERAL, by_turns, quotient
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.experiments.segmentation import view_of
 from resnest_core.files import output_directory, write_json
 from resnest_core.models import create_model
 from resnest_core.models.deeplab import Segmenter
+from resnest_core.modes import difference
 from resnest_core.provenance import Stopwatch
 
 
@@ -26,7 +27,7 @@ def main(
     dataset: Annotated[str, typer.Option(help="Whose sizes the protocol has.")] = "ade20k",
     height: Annotated[int, typer.Option(min=1, help="Of the image.")] = 300,
     width: Annotated[int, typer.Option(min=1, help="Of the image.")] = 400,
-    rounds: Annotated[int, typer.Option(min=1, help="Each way once a round.")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="Each way once a round, after one that is thrown away.")] = 3,
 ) -> None:
     """Measure six scales with mirror images, from image to scores; write JSON, print the ratio."""
     watch = Stopwatch()
@@ -39,15 +40,17 @@ def main(
     predict = Predictor(network, Protocol(view, device="cpu"))
     image = torch.randn(3, height, width)
 
-    def authors() -> torch.Tensor:
-        return authors_way.multi_scale(literal, image, view, predict.black)
-
-    expected = authors()
-    difference = (predict.scores(image) - expected).abs().max() / expected.std()
+    calls = {
+        LITERAL: lambda: authors_way.multi_scale(literal, image, view, predict.black),
+        "six scales": lambda: predict.scores(image),
+    }
+    theirs, ours = (call() for call in calls.values())
+    seconds = by_turns(calls, rounds, torch.device("cpu"))
     measured = {
-        "difference_over_deviation": difference.item(),
+        "difference_over_deviation": float(difference(ours, theirs).max()),
         "crops_at_once": predict.infer.batch_size(torch.empty(12, 3, view.crop_size, view.crop_size)),
-        **ratio(lambda: predict.scores(image), authors, rounds),
+        "seconds": seconds,
+        "times_as_fast": quotient(*seconds.values()),
     }
     settings = {"model": model, "dataset": dataset, "height": height, "width": width, "rounds": rounds}
     write_json(out, {"settings": settings, "multi_scale": measured, "provenance": watch.provenance()})

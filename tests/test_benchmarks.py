@@ -1,17 +1,20 @@
 """The benchmark command on networks and sizes so small that it ends: what it counts and compares, never how fast."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image
 from torch import nn
 from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
-from benchmarks import ceilings, layers, pipeline, speed, training
+from benchmarks import ceilings, detection, layers, million, pipeline, segmentation, speed, training
 from resnest_core import modes
 from resnest_core.devices import choose_device
 
@@ -29,6 +32,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "CROP_SIZE", 32)
     monkeypatch.setattr(pipeline, "CROP_SIZE", 32)
     monkeypatch.setattr(command, "REFERENCE", "resnest50_fast_1s1x64d")
+
+
+def measured(main: Callable[..., None], out: Path, *arguments: str) -> dict[str, Any]:
+    """What one of the commands writes."""
+    app = typer.Typer()
+    app.command()(main)
+    ran = CliRunner().invoke(app, ["--out", str(out), *arguments])
+    assert ran.exit_code == 0, ran.output
+    return dict(json.loads(out.read_text()))
 
 
 def test_traffic_is_inputs_outputs_and_weights() -> None:
@@ -102,11 +114,7 @@ def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(modes, "can_compile", lambda device: False)
     network = command.REFERENCE
     arguments = ["--networks", network, "--compiled", "none", "--batch-size", "2", "--rounds", "1", "--limit", "4"]
-    app = command.typer.Typer()
-    app.command()(command.main)
-    ran = CliRunner().invoke(app, ["--out", str(tmp_path / "new" / "machine.json"), *arguments])
-    assert ran.exit_code == 0, ran.output
-    found = json.loads((tmp_path / "new" / "machine.json").read_text())
+    found = measured(command.main, tmp_path / "new" / "machine.json", *arguments)
     assert found["ceilings"]["matrix_product"]["fp32"]["value"] > 0
     assert found["convolutions"][0]["operations_per_second"] > 0
     assert any("dilation" in kind["convolution"] for kind in found["segmenter_convolutions"][0]["kinds"])
@@ -127,3 +135,31 @@ def test_the_command_measures_everything(tmp_path: Path, monkeypatch: pytest.Mon
     assert evaluated["fast"]["execution"]["mode"] == "fast"
     assert evaluated["exact"]["stages"]["forward"] > 0
     assert found["provenance"]["threads"] == torch.get_num_threads()
+
+
+def test_the_authors_protocol_of_segmentation_is_set_against_theirs(tmp_path: Path) -> None:
+    small = ["--model", "mini_deeplab_resnest11", "--dataset", "scenes", "--height", "40", "--width", "56"]
+    found = measured(segmentation.main, tmp_path / "scenes.json", *small, "--rounds", "2")
+    assert found["multi_scale"]["difference_over_deviation"] < 1e-4
+    assert {name: len(seconds) for name, seconds in found["multi_scale"]["seconds"].items()} == {
+        speed.LITERAL: 2,
+        "six scales": 2,
+    }
+    assert found["multi_scale"]["times_as_fast"]["n"] == 2
+
+
+def test_a_detector_is_timed_with_all_its_detections(tmp_path: Path) -> None:
+    small = ["--model", "mini_mask_rcnn_resnest11", "--height", "64", "--width", "80", "--rounds", "1"]
+    found = measured(detection.main, tmp_path / "detection.json", *small)
+    assert 50 < found["detection"]["detections"] <= 100
+    assert found["detection"]["images_per_second"]["value"] > 0
+
+
+@pytest.mark.timeout(300)
+def test_shards_are_written_read_and_evaluated_by_number_of_images(tmp_path: Path) -> None:
+    found = measured(
+        million.main, tmp_path / "shards.json", "--images", "20", "--images", "30", "--most-evaluated", "20"
+    )
+    steps = [(row["images"], row["step"]) for row in found["rows"]]
+    assert steps == [(20, "write"), (20, "read"), (20, "evaluate"), (30, "write"), (30, "read")]
+    assert all(row["peak_memory"] > 10**8 for row in found["rows"])
