@@ -51,8 +51,9 @@ class Waiting:
         self.next = time.monotonic() + PAUSE
         found: dict[str, list[str]] = {}
         with suppress(InputError):  # a scheduler too busy to answer is asked again
-            for number, reason in _jobs(self.directory):
-                found.setdefault(reason, []).append(number)
+            for number, state, reason in _jobs(self.directory):
+                if state == "PENDING":  # of one that ends, the reason is that of its end
+                    found.setdefault(reason, []).append(number)
         lines = [
             f"Slurm lets {', '.join(numbers)} wait: {reason} (what jobs ask for is `resources:` in the profile)"
             for reason, numbers in found.items()
@@ -83,14 +84,14 @@ def _note(layout: Layout) -> Path:
 
 def _queued(directory: Path) -> list[str]:
     """Numbers of the user's jobs that wait, run or end in `directory`."""
-    return sorted({number for number, _ in _jobs(directory)})
+    return sorted({number for number, *_ in _jobs(directory)})
 
 
-def _jobs(directory: Path) -> list[tuple[str, str]]:
-    """Number and, of one that waits, the reason of each job of the user in `directory`."""
-    lines = _ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", "%A|%r|%Z").splitlines()
-    rows = [line.split("|", 2) for line in lines]
-    return [(number, reason) for number, reason, where in rows if where == str(directory)]
+def _jobs(directory: Path) -> list[tuple[str, str, str]]:
+    """Number, state and reason (of being in it) of each job of the user in `directory`."""
+    lines = _ask("squeue", "--noheader", "--user", getpass.getuser(), "--format", "%A|%T|%r|%Z").splitlines()
+    rows = [line.split("|", 3) for line in lines]
+    return [(number, state, reason) for number, state, reason, where in rows if where == str(directory)]
 
 
 def _ask(*command: str) -> str:

@@ -131,7 +131,7 @@ def queue(tree: Tree, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_only_jobs_of_the_directory_are_ended(tree: Tree, queue: Path) -> None:
     """As another profile's run, which goes on at the same time, has them."""
     own = tree.layout.build
-    queue.write_text(f"5|None|{own}\n6|None|{own}2\n7|Priority|{own}\n")
+    queue.write_text(f"5|RUNNING|None|{own}\n6|RUNNING|None|{own}2\n7|PENDING|Priority|{own}\n")
     slurm_module.begin(tree.layout)
     slurm_module.end(tree.layout)
     assert (queue.parent / "ended").read_text() == "5 7\n"
@@ -142,14 +142,15 @@ def test_a_reason_to_wait_that_may_last_for_ever_is_told_once(
     tree: Tree, queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tree.layout.build
-    late, other = f"5|PartitionTimeLimit|{own}\n7|PartitionTimeLimit|{own}\n", f"6|PartitionDown|{own}2\n8|None|{own}\n"
+    late = "".join(f"{number}|PENDING|PartitionTimeLimit|{own}\n" for number in (5, 7))
+    other = f"6|PENDING|PartitionDown|{own}2\n8|PENDING|None|{own}\n11|COMPLETING|NonZeroExitCode|{own}\n"
     queue.write_text(late + other)
     monkeypatch.setattr(slurm_module, "PAUSE", 0)
     waiting = slurm_module.Waiting(tree.layout)
     assert waiting.new() == [
         "Slurm lets 5, 7 wait: PartitionTimeLimit (what jobs ask for is `resources:` in the profile)"
     ]
-    queue.write_text(f"{late}9|ReqNodeNotAvail, UnavailableNodes:a|{own}\n10|Priority|{own}\n")
+    queue.write_text(f"{late}9|PENDING|ReqNodeNotAvail, UnavailableNodes:a|{own}\n10|PENDING|Priority|{own}\n")
     assert [line.partition(" (")[0] for line in waiting.new()] == [
         "Slurm lets 9 wait: ReqNodeNotAvail, UnavailableNodes:a"
     ]
@@ -161,5 +162,5 @@ def test_slurm_is_asked_from_time_to_time_only(tree: Tree, queue: Path) -> None:
     queue.write_text("")
     waiting = slurm_module.Waiting(tree.layout)
     assert waiting.new() == []
-    queue.write_text(f"5|PartitionDown|{tree.layout.build}\n")
+    queue.write_text(f"5|PENDING|PartitionDown|{tree.layout.build}\n")
     assert waiting.new() == []
