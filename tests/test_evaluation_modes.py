@@ -110,6 +110,7 @@ def test_segmenters_and_detectors_have_modes(tmp_path: Path, monkeypatch: pytest
     assert result["provenance"]["execution"]["execution"]["compiled"] == ""
     with pytest.raises(InputError, match=r"mode 'auto' compares logits, .* valid: exact, fast"):
         detection.evaluate_detector(detector, found, tmp_path / "e", detection.Protocol(device="cpu", mode="auto"))
+    assert not (tmp_path / "e").exists()
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,8 @@ def test_segmenters_and_detectors_have_modes(tmp_path: Path, monkeypatch: pytest
 )
 def test_bad_modes(tmp_path: Path, mode: str, precision: str, message: str) -> None:
     protocol = Protocol(device="cpu", mode=mode, precision=precision)
+    with pytest.raises(InputError, match=message):
+        detection.Protocol(device="cpu", mode=mode, precision=precision)
     with pytest.raises(InputError, match=message):
         evaluate_classifier(Linear(), Coloured(), RULE, tmp_path, protocol)
 

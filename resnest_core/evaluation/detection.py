@@ -27,7 +27,7 @@ from resnest_core.evaluation.panoptic_quality import count_segments, panoptic_me
 from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, SEGMENTS, TRUTHS
 from resnest_core.evaluation.results import Metric, metric, rate
 from resnest_core.models.rcnn.detector import Detector
-from resnest_core.modes import Choice, Execution, Runner, settled
+from resnest_core.modes import Choice, Execution, Runner, check_mode, settled
 from resnest_core.profiling import count_parameters, device_peak_memory
 
 TABLES = {"truths": TRUTHS, "detections": DETECTIONS, "segments": SEGMENTS}  # each in a file beside the records
@@ -50,6 +50,9 @@ class Protocol:
     long_side: int = 0
 
     def __post_init__(self) -> None:
+        check_mode(self.mode, self.precision)
+        if self.mode == "auto":
+            raise InputError("mode 'auto' compares logits, which a detector does not give; valid: exact, fast")
         for name in ("short_side", "long_side"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, or 0 for the network's own")
@@ -188,8 +191,6 @@ class _Run(Evaluation):
         return {"sides": [self.predict.short, self.predict.long], "precision": self.precision}
 
     def choose(self) -> Choice:
-        if self.mode == "auto":
-            raise InputError("mode 'auto' compares logits, which a detector does not give; valid: exact, fast")
         return Choice(self.mode, self.predict.run.execution)
 
     def built(self, execution: Execution) -> Runner:
