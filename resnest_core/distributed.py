@@ -1,5 +1,6 @@
 """Several processes that share one piece of work, as torchrun starts them; one on its own is the first of one."""
 
+import gc
 import os
 from collections.abc import Callable
 from datetime import timedelta
@@ -83,6 +84,7 @@ def part_with(line: str) -> None:
     if is_first():
         print(line)
     if world() > 1:
+        gc.collect()  # a network that was trained lies in a circle of references, and holds the group
         join().destroy_process_group()
 
 
@@ -90,6 +92,9 @@ def part_with(line: str) -> None:
 def join() -> Any:
     """torch.distributed, the processes having met: gloo carries what is on CPUs, nccl what is on GPUs."""
     library = import_module("torch.distributed")  # takes seconds, for several processes alone
+    # Loaded later (as DistributedDataParallel and torch.compile do), its functions' defaults would hold the group for
+    # good, whose threads then outlive `part_with` and now and then abort the process at its end.
+    import_module("torch.distributed.nn.functional")
     if not library.is_initialized():
         library.init_process_group(timeout=LONGEST_WAIT)
     return library

@@ -1,5 +1,6 @@
 """Evaluation and training of all tasks, by one process or under torchrun: `several_tasks.py OUT`."""
 
+import atexit
 import sys
 from pathlib import Path
 from unittest.mock import patch
@@ -104,7 +105,14 @@ def run_the_program(out: Path) -> None:
     cli.main()
 
 
+def note_threads(out: Path) -> None:
+    """Leave the names of this process's threads."""
+    names = [path.read_text() for path in Path("/proc/self/task").glob("*/comm")]
+    (out / f"threads{distributed.rank()}").write_text("".join(names))
+
+
 if __name__ == "__main__":
+    atexit.register(note_threads, Path(sys.argv[1]))
     torch.set_num_threads(1)
     records.GROUP_ROWS = 2
     evaluate(Path(sys.argv[1]))

@@ -104,6 +104,13 @@ def test_the_program_prints_one_line(two: tuple[Path, str]) -> None:
     assert pd.read_parquet(out / "cli" / "records.parquet")["index"].tolist() == list(range(23))
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have names in Linux's /proc alone")
+def test_the_program_ends_without_threads_that_could_abort_it(two: tuple[Path, str]) -> None:
+    names = [(two[0] / f"threads{rank}").read_text() for rank in range(2)]
+    assert all("python" in those or "pt_main" in those for those in names)
+    assert not any("gloo" in those for those in names)
+
+
 @pytest.mark.parametrize("task", ["classes", "pixels"])
 def test_two_processes_learn_the_weights_of_one(task: str, one: Path, two: tuple[Path, str]) -> None:
     expected, found = (load_file(out / task / "weights.safetensors") for out in (one, two[0]))
