@@ -6,6 +6,7 @@ networks takes one crop at a time (PyTorch-Encoding's `encoding/models/sseg/base
 """
 
 import math
+from typing import TypeVar, cast
 
 import torch
 from PIL import Image
@@ -20,6 +21,8 @@ from resnest_core.evaluation.views import View
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.models.split_attention import SplitAttentionConv2d
 
+Network = TypeVar("Network", bound=nn.Module)
+
 
 class ListSplitAttention(nn.Module):
     """A `SplitAttentionConv2d` of the same weights, (N, in, H, W) to (N, C, H', W'), by lists of splits."""
@@ -32,17 +35,17 @@ class ListSplitAttention(nn.Module):
         block = self.block
         x = block.relu(block.bn0(block.conv(x)))
         splits = torch.split(x, x.shape[1] // block.radix, dim=1)  # R of (N, C, H, W)
-        pooled = nn.functional.adaptive_avg_pool2d(sum(splits), 1)  # (N, C, 1, 1)
+        pooled = nn.functional.adaptive_avg_pool2d(cast(Tensor, sum(splits)), 1)  # (N, C, 1, 1)
         logits = block.fc2(block.relu(block.bn1(block.fc1(pooled))))
         if block.radix == 1:
             return torch.sigmoid(logits) * splits[0]
         logits = logits.view(x.shape[0], block.cardinality, block.radix, -1).transpose(1, 2)
         weights = nn.functional.softmax(logits, dim=1).reshape(x.shape[0], -1, 1, 1)
-        weights = torch.split(weights, x.shape[1] // block.radix, dim=1)  # R of (N, C, 1, 1)
-        return sum(weight * split for weight, split in zip(weights, splits, strict=True))
+        parts = torch.split(weights, x.shape[1] // block.radix, dim=1)  # R of (N, C, 1, 1)
+        return cast(Tensor, sum(part * split for part, split in zip(parts, splits, strict=True)))
 
 
-def with_lists(model: nn.Module) -> nn.Module:
+def with_lists(model: Network) -> Network:
     """Put the list form in place of every split-attention block of `model`, and return it."""
     for name, child in model.named_children():
         if isinstance(child, SplitAttentionConv2d):

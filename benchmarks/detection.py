@@ -51,8 +51,8 @@ def _finding(name: str) -> Detector:
     network = create_model(name)
     assert isinstance(network, Detector)
     for predictor in network.roi_heads.box_predictor:
-        nn.init.normal_(predictor.cls_score.weight, std=1e4)
-        nn.init.constant_(predictor.cls_score.bias[-1:], -1e6)  # nothing is background
+        nn.init.normal_(predictor.get_parameter("cls_score.weight"), std=1e4)
+        nn.init.constant_(predictor.get_parameter("cls_score.bias")[-1:], -1e6)  # nothing is background
     return place(network, torch.device("cpu")).eval()
 
 

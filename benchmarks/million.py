@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -110,14 +109,12 @@ class Repeated(StoredImages):
 
     def __post_init__(self) -> None:
         clothes = open_dataset("fashion_mnist")
+        paths = Strings.of(f"{i // 10_000:04d}/{i % 10_000:05d}.png" for i in range(self.n))
+        object.__setattr__(self, "paths", paths)
         object.__setattr__(self, "files", [clothes.content(i) for i in range(len(clothes))])
         object.__setattr__(self, "classes", clothes.classes)
         object.__setattr__(self, "targets", np.resize(clothes.targets, self.n))
         object.__setattr__(self, "available", self.n)
-
-    @cached_property
-    def paths(self) -> Strings:
-        return Strings.of(f"{i // 10_000:04d}/{i % 10_000:05d}.png" for i in range(self.n))
 
     def sizes(self) -> Iterator[int]:
         return (len(self.content(i)) for i in range(self.n))

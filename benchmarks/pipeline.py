@@ -2,6 +2,8 @@
 
 import copy
 import json
+from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -45,17 +47,15 @@ def evaluations(
     """A row for each mode: images a second of the whole evaluation, of the network alone, and seconds by stage."""
     torch.manual_seed(0)
     model = create_model(name).eval()
-    calls = {}
+    calls: dict[str, Callable[[], object]] = {}
     for mode in ("exact", "fast"):
         protocol = Protocol(batch_size=batch, device=str(device), workers=workers, mode=mode)
-        calls[mode] = lambda mode=mode, protocol=protocol: evaluate_classifier(
-            model, files, Preprocessing(crop_size=CROP_SIZE), scratch / mode, protocol
-        )
+        given = files, Preprocessing(crop_size=CROP_SIZE), scratch / mode, protocol
+        calls[mode] = partial(evaluate_classifier, model, *given)
     if device.type == "cpu":  # theirs has no other
         literal = authors_way.with_lists(copy.deepcopy(model))
-        calls[LITERAL] = lambda: authors_way.evaluate(
-            literal, files, crop_size=CROP_SIZE, batch_size=batch, workers=workers
-        )
+        same: dict[str, Any] = {"crop_size": CROP_SIZE, "batch_size": batch, "workers": workers}
+        calls[LITERAL] = partial(authors_way.evaluate, literal, files, **same)
     seconds = by_turns(calls, rounds, device)
     rows = []
     for way, taken in seconds.items():

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -57,7 +58,7 @@ def classifier(name: str, device: torch.device, batch: int, rounds: int, *, comp
     model, images = _random(name), _noise(batch, CROP_SIZE).to(device)
     calls = {str(way): Runner(model, device, way, images[:1].cpu()) for way in _ways(device, compiled)}
     calls = {LITERAL: _literal(model, device, images[:1]), **calls, **_timm(name, device)}
-    facts = {
+    facts: dict[str, Any] = {
         "network": name,
         "crop_size": CROP_SIZE,
         "parameters": count_parameters(model),
@@ -86,7 +87,7 @@ def detector(device: torch.device, rounds: int) -> list[dict[str, Any]]:
     ways = dict.fromkeys((exact("fp32", device), fast(device, compiling=False)))
     calls: Calls = {str(way): Runner(model, device, way, small, through="backbone") for way in ways}
     calls = {LITERAL: _literal(model, device, small), **calls}
-    seconds = by_turns({name: lambda call=call: call([image]) for name, call in calls.items()}, rounds, device)
+    seconds = by_turns({name: partial(call, [image]) for name, call in calls.items()}, rounds, device)
     facts = {"network": DETECTOR, "height": SEEN[0], "width": SEEN[1], "parameters": count_parameters(model)}
     return [facts | {"batch_size": 1} | compared(name, 1, seconds) for name in calls]
 
@@ -144,14 +145,14 @@ def _measured(
     reference = calls[LITERAL](images).float()
     precisions = dict.fromkeys(call.execution.precision for call in calls.values()) if amount else {}
     timed: dict[str, Callable[[], object]] = {f"product, {one}": product(device, one) for one in precisions}
-    timed |= {name: lambda call=call: call(images) for name, call in calls.items()}
+    timed |= {name: partial(call, images) for name, call in calls.items()}
     seconds = by_turns(timed, rounds, device)
     for name, call in calls.items():
         row = {"batch_size": len(images), "precision": call.execution.precision}
         row |= compared(name, len(images), seconds)
         if amount:
             row["share_of_product"] = share(amount, seconds[name], seconds[f"product, {row['precision']}"], device)
-        row["memory"] = metric(peak_memory(lambda call=call: call(images), device).bytes, "bytes")
+        row["memory"] = metric(peak_memory(partial(call, images), device).bytes, "bytes")
         yield row if name.startswith("timm") else row | _distance(call(images).float(), reference)
 
 

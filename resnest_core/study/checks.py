@@ -20,7 +20,7 @@ def commands(root: Path) -> dict[str, list[str]]:
     return {
         "ruff check": [*python, "ruff", "check", "."],
         "ruff format": [*python, "ruff", "format", "--check", "."],
-        "mypy": [*python, "mypy", "resnest_core"],
+        "mypy": [*python, "mypy"],
         "nbstripout": [*python, "nbstripout", "--verify", "--extra-keys", STRIPPED, *notebooks],
         "pytest": [*python, "pytest", "-q", *side_by_side],
     }
