@@ -26,8 +26,8 @@ from resnest_core.data.strings import Strings
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.evaluation.classification import Protocol, evaluate_classifier
 from resnest_core.files import output_directory, write_json
+from resnest_core.memory import process_peak_memory
 from resnest_core.models import create_model
-from resnest_core.profiling import process_peak_memory
 from resnest_core.provenance import Stopwatch
 
 PREPROCESSING = Preprocessing("resize_then_crop", 28, ratio=1.0)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from benchmarks import authors_way
 from benchmarks.ceilings import operations, product, traffic
 from resnest_core.evaluation.results import Metric, metric, quartiles, rate
+from resnest_core.memory import peak_memory
 from resnest_core.models import create_model, list_models
 from resnest_core.models.resnet import Bottleneck
 from resnest_core.modes import PLAIN, Execution, Runner, can_compile, candidates, difference, exact, fast
-from resnest_core.profiling import count_parameters, multiply_adds, peak_memory, take_turns
+from resnest_core.profiling import count_parameters, multiply_adds, take_turns
 
 CLASSIFIERS = tuple(name for name in list_models("classification") if not name.startswith("mini_"))
 SEGMENTER, CROP = "deeplab_resnest50_ade", 480

@@ -1,19 +1,13 @@
 """What a network costs: parameters, multiply-adds, time and memory. Nothing here needs data or trained weights."""
 
 import copy
-import ctypes
-import resource
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import pandas as pd
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -22,21 +16,11 @@ from tqdm.auto import tqdm
 from resnest_core.devices import place, synchronise
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import Metric, metric, quartiles
+from resnest_core.memory import inference_memory
 from resnest_core.models import create_model
 from resnest_core.models.resnet import ResNet
 
 COMMON_CROP_SIZE = 224
-RESET_PEAK = Path("/proc/self/clear_refs")
-STATUS = Path("/proc/self/status")
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt
-
-
-@dataclass(frozen=True)
-class Memory:
-    """Bytes that a call took at its peak, beyond those held before it, and how that was found."""
-
-    bytes: int
-    method: str
 
 
 @dataclass(frozen=True)
@@ -119,47 +103,6 @@ def seconds_of(call: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def forward_memory(model: nn.Module, images: Tensor) -> Memory:
-    """What one forward pass of `images` (N, 3, H, W) takes at its peak beyond weights and images, without gradients."""
-    model.eval()
-
-    @torch.inference_mode()
-    def forward() -> None:
-        model(images)
-
-    return peak_memory(forward, images.device)
-
-
-def peak_memory(call: Callable[[], object], device: torch.device | str = "cpu") -> Memory:
-    """Memory of `call` at its peak, beyond what was held before it. A first call also pays for setting kernels up.
-
-    On a GPU that of torch's allocator. On Linux the resident size, whose high-water mark the kernel lets a process
-    reset; elsewhere it cannot be reset, so that an earlier and higher peak is counted, which the method says. A process
-    that has freed large tensors before may keep in its heap what the call frees, so that it counts too.
-    """
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        call()
-        return Memory(torch.cuda.max_memory_allocated(device) - before, "peak of the CUDA allocator")
-    with _returning_freed_memory():
-        before = psutil.Process().memory_info().rss
-        exact = _reset_peak()
-        call()
-        method = "peak resident size" if exact else "highest resident size since the process began"
-        return Memory(max(_high_water() - before, 0), method)
-
-
-def process_peak_memory() -> int:
-    """Highest resident size of this process in bytes since it began, whatever `peak_memory` has reset."""
-    return max(_high_water(), _highest_before_reset)
-
-
-def device_peak_memory(device: torch.device) -> int:
-    """Highest memory in bytes that this process has taken on `device`."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else process_peak_memory()
-
-
 def efficiency_table(
     networks: Sequence[str],
     *,
@@ -172,7 +115,7 @@ def efficiency_table(
 
     parameters; crop_size, the network's own, in pixels; multiply_adds at that size and multiply_adds_224; and, all at
     `crop_size`: images_per_second in batches of `batch_size`, latency (seconds a batch of one), both medians with
-    quartiles over `rounds`, and memory (bytes at the peak of a forward pass of `batch_size`, beyond the weights).
+    quartiles over `rounds`, and memory (bytes that inference in batches of `batch_size` takes, weights and all).
     All the networks are held at once, 2.1 GB for the full-size ones, so that rounds can take them by turns.
     """
     models = {
@@ -190,7 +133,7 @@ def efficiency_table(
     images = torch.randn(batch_size, 3, crop_size, crop_size, device=device)
     metrics, methods = {}, set()
     for name, model in models.items():
-        memory = forward_memory(model, images)
+        memory = inference_memory(model, images)
         methods.add(memory.method)
         metrics[f"{name}.memory"] = metric(memory.bytes, "bytes")
         metrics |= _counts(name, model)
@@ -213,45 +156,3 @@ def _counts(name: str, model: nn.Module) -> dict[str, Metric]:
 @torch.inference_mode()
 def _pass(model: nn.Module, images: Tensor) -> None:
     model(images)
-
-
-_highest_before_reset = 0
-
-
-def _reset_peak() -> bool:
-    """Set the high-water mark of the resident size to its present value, where the kernel has that (proc(5))."""
-    global _highest_before_reset
-    _highest_before_reset = process_peak_memory()
-    try:
-        RESET_PEAK.write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _high_water() -> int:
-    """High-water mark of the resident size in bytes."""
-    if STATUS.exists():
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-@contextmanager
-def _returning_freed_memory() -> Iterator[None]:
-    """Have the C library return each freed tensor to the kernel at once, where it can be told to (mallopt(3)).
-
-    Left alone, it keeps freed memory and fragments it: the same pass then seems to take from nothing to twice as much.
-    """
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "mallopt"):
-        yield
-        return
-    library.mallopt(MMAP_THRESHOLD, 2**16)
-    library.malloc_trim(0)
-    try:
-        yield
-    finally:  # to where its own adaptation ends after a few large tensors
-        library.mallopt(MMAP_THRESHOLD, 2**25)
-        library.mallopt(TRIM_THRESHOLD, 2**26)

@@ -16,7 +16,7 @@ from torch import nn
 
 from resnest_core import distributed
 from resnest_core.files import sha256
-from resnest_core.profiling import process_peak_memory
+from resnest_core.memory import process_peak_memory
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "pyarrow", "scipy", "statsmodels")
 ROOT = Path(__file__).parent.parent

@@ -13,7 +13,8 @@ from resnest_core.devices import choose_device, place
 from resnest_core.evaluation.results import RECORDS, Metric, metric, write_result
 from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
-from resnest_core.profiling import count_parameters, forward_memory, measure_speed, multiply_adds
+from resnest_core.memory import inference_memory
+from resnest_core.profiling import count_parameters, measure_speed, multiply_adds
 from resnest_core.provenance import Stopwatch
 from resnest_core.statistics import holm, mcnemar
 
@@ -28,7 +29,7 @@ def measure_frontier(
 
     Writes `records.parquet`, a row a run: run, model, top1, low, high (%), the four `COSTS`, images_per_second, and
     for each cost the number of runs that `beat` it; `passes.parquet` with the timed passes; and `result.json`. Time is
-    that of an image in batches of `batch_size`, memory that of a forward pass of a batch beyond the weights.
+    that of an image in batches of `batch_size`, memory what inference of a batch takes, weights and all.
     """
     watch, directory, where = Stopwatch(), output_directory(out), choose_device(device)
     finished = open_runs(runs)
@@ -89,7 +90,7 @@ def _row(run: Finished, passes: pd.DataFrame, batch_size: int, device: torch.dev
         "seconds": float(times.median()),
         "fastest": float(times.quantile(0.25)),
         "slowest": float(times.quantile(0.75)),
-        "memory": forward_memory(run.network, images).bytes,
+        "memory": inference_memory(run.network, images).bytes,
     }
 
 

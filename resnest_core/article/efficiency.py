@@ -205,8 +205,8 @@ class Efficiency:
             "efficiency",
             "Cost of the full-size networks with random weights. Counted: parameters (M) and multiply-adds (G), at "
             f"each network's own crop and at 224. Measured at {crop} pixels: speed (images a second) in batches of "
-            f"{batch}, the same relative to {self.reference}, latency (ms) of one image, and memory (MiB) of a forward "
-            "pass of a batch beyond the weights. Published: parameters, multiply-adds, speed on a V100, top-1 on "
+            f"{batch}, the same relative to {self.reference}, latency (ms) of one image. Memory (MiB): weights and, at "
+            "the peak of a batch's pass, maps. Published: parameters, multiply-adds, speed on a V100, top-1 on "
             "ImageNet (%).",
             header,
             "l" + "r" * (len(header) - 1),

@@ -16,7 +16,7 @@ WORDS = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds",
     "seconds": "time of an image",
-    "memory": "memory of a forward pass",
+    "memory": "memory",
 }
 
 
@@ -64,9 +64,9 @@ class Frontier(Analysis):
         batch = phrases.count(self.settings["batch_size"])
         return Illustration(
             "frontier",
-            "Top-1 accuracy, with 95 % Wilson intervals, against what the networks cost; time and memory in batches of "
-            f"{batch}. Open points: another network costs no more and is detectably more accurate. Dotted: the highest "
-            "accuracy observed up to that cost.",
+            "Top-1 accuracy, with 95 % Wilson intervals, against what the networks cost; time and memory (weights and, "
+            f"at the peak, maps) in batches of {batch}. Open points: another network costs no more and is detectably "
+            "more accurate. Dotted: the highest accuracy observed up to that cost.",
             "Four panels of accuracy against parameters, multiply-adds, time and memory",
             frontier(self.table),
             wide=True,

@@ -23,8 +23,9 @@ from resnest_core.errors import InputError
 from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.records import CLASSIFICATION, LOGITS
 from resnest_core.evaluation.results import RECORDS, SCORED, Metric, classification_metrics, metric, rate
+from resnest_core.memory import peak_memory
 from resnest_core.modes import Choice, Execution, Runner, choose
-from resnest_core.profiling import count_parameters, multiply_adds, peak_memory
+from resnest_core.profiling import count_parameters, multiply_adds
 from resnest_core.stages import stage
 
 

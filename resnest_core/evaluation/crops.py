@@ -5,9 +5,9 @@ import torch
 from torch import Tensor
 
 from resnest_core.errors import InputError
+from resnest_core.memory import peak_memory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.modes import Execution, Runner
-from resnest_core.profiling import peak_memory
 
 CPU_BUDGET = 2 * 2**30
 GPU_SHARE = 0.8

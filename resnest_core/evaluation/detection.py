@@ -26,9 +26,10 @@ from resnest_core.evaluation.found import read_tables
 from resnest_core.evaluation.panoptic_quality import count_segments, panoptic_metrics
 from resnest_core.evaluation.records import DETECTED_IMAGES, DETECTIONS, SEGMENTS, TRUTHS
 from resnest_core.evaluation.results import Metric, metric, rate
+from resnest_core.memory import device_peak_memory
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.modes import Choice, Execution, Runner, check_mode, settled
-from resnest_core.profiling import count_parameters, device_peak_memory
+from resnest_core.profiling import count_parameters
 
 TABLES = {"truths": TRUTHS, "detections": DETECTIONS, "segments": SEGMENTS}  # each in a file beside the records
 SMALL = 64  # side of the image that shows what normalisation follows

@@ -24,9 +24,10 @@ from resnest_core.evaluation.iou import COUNTS, count, segmentation_metrics
 from resnest_core.evaluation.records import SEGMENTATION
 from resnest_core.evaluation.results import RECORDS, Metric, metric, rate
 from resnest_core.evaluation.views import View, scores
+from resnest_core.memory import device_peak_memory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.modes import Choice, Execution, Runner, choose, settled
-from resnest_core.profiling import count_parameters, device_peak_memory, multiply_adds
+from resnest_core.profiling import count_parameters, multiply_adds
 
 
 @dataclass(frozen=True)
