@@ -247,7 +247,7 @@ class Efficiency:
         roofs, speeds = [machine.roof for machine in self.machines], machines.speeds(self.machines)
         return Illustration(
             "cost",
-            "Left: published top-1 accuracy on ImageNet against multiply-adds; numbers are layers. "
+            "First: published top-1 accuracy on ImageNet against multiply-adds; numbers are layers. "
             f"{machines.caption(self.machines)}",
             "Accuracy against multiply-adds, and speeds of one network",
             cost(networks, roofs, speeds, machines.REFERENCE),

@@ -22,11 +22,17 @@ class Machine:
         self.content: dict[str, Any] = json.loads(file.read_text())
 
     @property
-    def name(self) -> str:
+    def device(self) -> str:
+        """What did the work: the accelerator, or the processor."""
         found = self.content["provenance"]
         if found["device"] != "cpu":
             return str(found["device"])
-        return f"{found['processor'].replace('(R)', '').replace(' Processor', '')}, {found['threads']} threads"
+        return str(found["processor"]).replace("(R)", "").replace(" Processor", "")
+
+    @property
+    def name(self) -> str:
+        found = self.content["provenance"]
+        return self.device if found["device"] != "cpu" else f"{self.device}, {found['threads']} threads"
 
     @property
     def rows(self) -> list[Row]:
@@ -40,7 +46,7 @@ class Machine:
 
     def label(self, way: str, row: Row) -> str:
         """What a row of the reference network is called in the figure."""
-        return f"{self.content['provenance']['device']}: {way}, {row['precision']}"
+        return f"{self.device}: {way}, {row['precision']}"
 
     def intensity(self, row: Row) -> float:
         """Operations for each byte that the layers read and write; a multiply-add is two."""
@@ -114,11 +120,11 @@ def sentence(found: list[Machine]) -> str:
 
 def caption(found: list[Machine]) -> str:
     """What the figure shows beside accuracy: the machines, if there are any, and speeds."""
-    published = f"Right: images a second of `{REFERENCE}`"
+    published = f"Last: images a second of `{REFERENCE}`"
     if not found:
         return f"{published}, as published [@wightman2019timm]."
     return (
-        "Middle: each classifier at 224 pixels in the authors' way and in two modes, under what the machine can do: "
+        "Then each classifier at 224 pixels in the authors' way and in two modes, under what the machine can do: "
         "large matrix products in two precisions (level; convolutions can be faster), copies of memory (slope; inputs, "
         "outputs and weights of every layer are counted, so that caches lift points above it). "
         f"{published}, measured (dots) and published (diamonds) [@wightman2019timm]."

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -56,17 +57,27 @@ def cost(
     reference: str,
 ) -> Figure:
     """Published accuracy against multiply-adds, a roofline for each machine, and the speeds of `reference`."""
-    figure, panels = plt.subplots(1, len(machines) + 2, figsize=(PAGE, 2.1), squeeze=False)
-    first, *roofs, last = panels[0]
+    figure, (first, *roofs, last) = _panels(len(machines) + 2)
     _trade_off(first, networks)
     for axes, (roof, points) in zip(roofs, machines, strict=True):
         _roof(axes, roof, points)
+        axes.set_ylabel("$10^9$ operations a second")
     if roofs:
-        roofs[0].set_ylabel("$10^9$ operations a second")
         roofs[0].legend(loc="upper left", fontsize=7, handletextpad=0.2, borderpad=0)
     _speeds(last, speeds)
     last.set_xlabel(f"{reference}, images/s")
     return figure
+
+
+def _panels(number: int) -> tuple[Figure, list[Axes]]:
+    """A figure of that many panels, two or three in a row, one after another."""
+    columns = 2 if number == 4 else min(number, 3)
+    rows = ceil(number / columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(PAGE, 2.1 * rows), squeeze=False)
+    panels = list(grid.flat)
+    for empty in panels[number:]:
+        empty.remove()
+    return figure, panels[:number]
 
 
 def _trade_off(axes: Axes, networks: Sequence[TradeOff]) -> None:

@@ -91,17 +91,17 @@ def test_the_figure_has_a_roof_for_each_machine_and_all_speeds(directory: Path) 
     assert [axes.get_title() for axes in roofs] == ["Abacus Mk 2, 2 threads", "Loom 9"]
     names = [label.get_text() for label in speeds.get_yticklabels()]
     assert len(names) == 2 * 4 + len(elsewhere("resnest50"))
-    assert names[-1] == "cpu: authors' way, fp32"
+    assert names[-1] == "Abacus Mk 2: authors' way, fp32"
     fast = next(line for line in roofs[0].lines if line.get_label() == "fast")
     assert (list(fast.get_xdata()), list(fast.get_ydata())) == ([100.0], [200.0])
 
 
 def test_without_measurements_there_is_no_machine(tmp_path: Path) -> None:
     assert measured(tmp_path) == []
-    assert machines.caption([]) == "Right: images a second of `resnest50`, as published [@wightman2019timm]."
+    assert machines.caption([]) == "Last: images a second of `resnest50`, as published [@wightman2019timm]."
 
 
 def test_the_caption_tells_of_machines_that_are_there(directory: Path) -> None:
     text = machines.caption(measured(directory))
-    assert text.startswith("Middle: each classifier")
+    assert text.startswith("Then each classifier")
     assert "measured (dots) and published (diamonds)" in text
