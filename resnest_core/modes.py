@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from resnest_core.compiling import compiled
 from resnest_core.devices import PRECISIONS, autocast
 from resnest_core.dilated import spare_far
 from resnest_core.errors import InputError, unknown
@@ -157,7 +158,7 @@ class Runner:
         self.device, self.execution, self.layout = device, execution, layout
         call = self.model if method == "forward" else getattr(self.model, method)
         self.most = 0  # images in a pass so far
-        self.call: Forward = torch.compile(call, mode=execution.compiled) if execution.compiled else call
+        self.call: Forward = compiled(self.model, call, execution.compiled) if execution.compiled else call
 
     @torch.no_grad()
     def __call__(self, images: Any, **options: Any) -> Any:

@@ -100,15 +100,31 @@ def test_far_dilations_stay_in_single_precision(dilation: int, kind: torch.dtype
     torch.testing.assert_close(found.float(), layer(images), atol=0.05 if kind == torch.bfloat16 else 1e-6, rtol=0)
 
 
-def test_a_compiled_network_gives_the_same() -> None:
+@pytest.mark.skipif(not modes.can_compile(CPU), reason="torch.compile finds no compiler")
+def test_any_number_of_networks_is_compiled() -> None:
+    torch.compiler.reset()
+    images = torch.randn(2, 3, 4, 4)
+    layers = [nn.Conv2d(3, 3, 1) for _ in range(10)]  # torch's own limit is 8 of a class
+    for layer in layers:
+        found = Runner(nn.Sequential(layer), CPU, Execution(compiled="default"), images)(images)
+        torch.testing.assert_close(found, layer(images))
+    assert torch._dynamo.utils.counters["frames"]["ok"] == len(layers)
+
+
+@pytest.mark.parametrize(("radix", "cardinality"), [(2, 1), (1, 1), (4, 2)])
+def test_compiled_networks_give_the_same_each_with_its_weights(radix: int, cardinality: int) -> None:
     torch.manual_seed(0)
-    model, images = SplitAttentionConv2d(8, 8, radix=2).eval(), torch.randn(3, 8, 9, 9)
+    images = torch.randn(3, 8, 9, 9)
+    networks = [SplitAttentionConv2d(8, 8, radix=radix, cardinality=cardinality).eval() for _ in range(2)]
     if not modes.can_compile(CPU):
         with pytest.raises(Exception, match=r"compiler"):
-            Runner(model, CPU, Execution(compiled="default"), images)(images)
+            Runner(networks[0], CPU, Execution(compiled="default"), images)(images)
         return
-    found = Runner(model, CPU, Execution(compiled="default"), images)(images)
-    assert modes.difference(found, model(images)).max() < 1e-5
+    runners = [Runner(network, CPU, Execution(compiled="default"), images) for network in networks]
+    for _ in range(2):
+        for network, runner in zip(networks, runners, strict=True):
+            assert modes.difference(runner(images), network(images)).max() < 1e-5
+    assert all(type(network.keep) is nn.Identity for network in networks)
 
 
 def test_auto_takes_the_fastest_within_the_tolerance() -> None:

@@ -49,13 +49,14 @@ class SplitAttentionConv2d(nn.Module):
         self.fc1 = nn.Conv2d(channels, hidden, kernel_size=1, groups=cardinality)
         self.bn1 = nn.BatchNorm2d(hidden)
         self.fc2 = nn.Conv2d(hidden, channels * radix, kernel_size=1, groups=cardinality)
+        self.keep: nn.Module = nn.Identity()  # of the attention; `resnest_core.compiling` puts something else here
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.relu(self.dropblock(self.bn0(self.conv(x))))
         splits = x.reshape(x.shape[0], self.radix, x.shape[1] // self.radix, x.shape[2], x.shape[3])  # (N, R, C, H, W)
         pooled = splits.mean(dim=(3, 4)).sum(dim=1)  # (N, C)
-        attention = self.attention(pooled).to(x.dtype)[:, :, :, None, None]  # (N, R, C, 1, 1)
-        return weighted_sum(splits, attention)  # (N, C, H, W)
+        attention = self.keep(self.attention(pooled).to(x.dtype))  # (N, R, C)
+        return weighted_sum(splits, attention[:, :, :, None, None])  # (N, C, H, W)
 
     def attention(self, pooled: Tensor) -> Tensor:
         """The weights (N, R, C) of the splits, from their pooled sum (N, C)."""

@@ -47,9 +47,12 @@ class TestLeavingPython:
         torch.compiler.reset()  # networks share the code of `forward`, and the number of its versions is limited
         assert_equal_outputs(model, torch.compile(model, backend="aot_eager", fullgraph=True), name, batches=(3,))
 
-    def test_exports_with_a_dynamic_batch(self, name: str) -> None:
+    @pytest.mark.parametrize("gradients", [True, False])
+    def test_exports_with_a_dynamic_batch(self, name: str, gradients: bool) -> None:
         model = network(name)
-        program = torch.export.export(model, (images(name, 2),), dynamic_shapes=DYNAMIC)
+        with torch.set_grad_enabled(gradients):
+            program = torch.export.export(model, (images(name, 2),), dynamic_shapes=DYNAMIC)
+        assert not any("resnest_core" in str(node.target) for node in program.graph.nodes), "only operators of torch"
         assert_equal_outputs(model, program.module(), name)
 
 
