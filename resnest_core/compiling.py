@@ -1,7 +1,6 @@
 """torch.compile, and what makes its programs fast on a CPU."""
 
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ def compiled(model: nn.Module, call: Forward, mode: str) -> Forward:
         if isinstance(block, SplitAttentionConv2d):
             block.keep = _Stored()
 
-    @wraps(call)
     def frozen(images: Tensor) -> Tensor:
         with torch._inductor.config.patch(FREEZING), torch._dynamo.config.patch(MANY):
             return program(images)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from resnest_core.compiling import compiled
+from resnest_core.compiling import Forward, compiled
 from resnest_core.devices import PRECISIONS, autocast
 from resnest_core.dilated import spare_far
 from resnest_core.errors import InputError, unknown
@@ -28,8 +28,6 @@ ACCEPTED = TOLERANCE / 2  # the largest on the batch that it measures: among mor
 SECONDS = 1.0  # of passes with each candidate of auto
 WORTH_COMPILING = 600.0  # seconds of evaluation at the fastest rate without; compiling takes one to two minutes
 COMPILERS = ("default", "reduce-overhead", "max-autotune")  # torch.compile's modes; the last two use CUDA graphs
-
-Forward = Callable[[Any], Tensor]
 
 
 @dataclass(frozen=True)

@@ -96,9 +96,14 @@ class Machine:
         spread = f"quartiles {number(found['low'])} to {number(found['high'])}"
         return (
             f"{way} ({row['precision']}) is {number(found['value'])} times as fast ({spread}), at "
-            f"{number(self.share(row), 0)} % of the rate of a large matrix product, its convolutions alone at "
-            f"{number(self._convolutions(row['precision']), 0)} %"
+            f"{number(self.share(row), 0)} % of the rate of a large matrix product{self._limit(row)}, its convolutions "
+            f"alone at {number(self._convolutions(row['precision']), 0)} %"
         )
+
+    def _limit(self, row: Row) -> str:
+        """How much of that rate copies of memory leave possible, if not all."""
+        allowed = 100 * self.intensity(row) * self.copying / self.ceiling(row["precision"])
+        return f" (memory allows {number(allowed, 0)} %)" if allowed < 100 else ""
 
     def _convolutions(self, precision: str) -> float:
         """What the reference network's convolutions reach one by one, in per cent of the product between them."""
