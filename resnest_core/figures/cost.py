@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -61,8 +61,8 @@ def cost(
     _trade_off(first, networks)
     for axes, (roof, points) in zip(roofs, machines, strict=True):
         _roof(axes, roof, points)
-        axes.set_ylabel("$10^9$ operations a second")
     if roofs:
+        roofs[0].set_ylabel("$10^9$ operations a second")
         roofs[0].legend(loc="upper left", fontsize=7, handletextpad=0.2, borderpad=0)
     _speeds(last, speeds)
     last.set_xlabel(f"{reference}, images/s")
@@ -70,9 +70,9 @@ def cost(
 
 
 def _panels(number: int) -> tuple[Figure, list[Axes]]:
-    """A figure of that many panels, two or three in a row, one after another."""
-    columns = 2 if number == 4 else min(number, 3)
-    rows = ceil(number / columns)
+    """A figure of that many panels, four in a row at the most, one after another."""
+    rows = ceil(number / 4)
+    columns = ceil(number / rows)
     figure, grid = plt.subplots(rows, columns, figsize=(PAGE, 2.1 * rows), squeeze=False)
     panels = list(grid.flat)
     for empty in panels[number:]:
@@ -115,10 +115,12 @@ def _roof(axes: Axes, roof: Roof, points: Sequence[Point]) -> None:
 
 
 def _speeds(axes: Axes, speeds: Sequence[Speed]) -> None:
+    """A point for each, its name beside it, on the side that has room."""
+    middle = sqrt(min(one.value for one in speeds) * max(one.value for one in speeds))
     for height, one in enumerate(reversed(speeds)):
         colour = "0.5" if one.published else COLOURS[0]
-        axes.plot(one.value, height, "D" if one.published else "o", color=colour)
-        axes.hlines(height, min(s.value for s in speeds) / 2, one.value, color=colour, linewidth=0.7)
-    axes.set_yticks(range(len(speeds)), [one.name for one in reversed(speeds)])
-    axes.set(xscale="log")
-    axes.grid(axis="y", visible=False)
+        axes.plot(one.value, height, "D" if one.published else "o", color=colour, markersize=3.5)
+        x, side = (4, "left") if one.value < middle else (-4, "right")
+        place = {"xytext": (x, 0), "textcoords": "offset points", "ha": side, "va": "center_baseline"}
+        axes.annotate(one.name, (one.value, height), fontsize=6.5, **place)
+    axes.set(xscale="log", yticks=[])
