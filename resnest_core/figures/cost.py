@@ -121,6 +121,6 @@ def _speeds(axes: Axes, speeds: Sequence[Speed]) -> None:
         colour = "0.5" if one.published else COLOURS[0]
         axes.plot(one.value, height, "D" if one.published else "o", color=colour, markersize=3.5)
         x, side = (4, "left") if one.value < middle else (-4, "right")
-        place = {"xytext": (x, 0), "textcoords": "offset points", "ha": side, "va": "center_baseline"}
-        axes.annotate(one.name, (one.value, height), fontsize=6.5, **place)
+        label = axes.annotate(one.name, (one.value, height), (x, 0), textcoords="offset points", fontsize=6.5)
+        label.set(ha=side, va="center_baseline")
     axes.set(xscale="log", yticks=[])
