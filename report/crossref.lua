@@ -53,7 +53,7 @@ local function header(h)
   if typst then
     if not h.classes:includes 'appendix' then return end
     -- long tables may break over columns and pages, and have their rows close together
-    return {raw '#show figure: set block(breakable: true)\n#set table(inset: (x: 3.2pt, top: .3pt, bottom: 2pt))', raw '#counter(heading).update(0)',
+    return {raw '#show figure: set block(breakable: true)\n#set table(inset: (x: 3.2pt, top: 1pt, bottom: 2pt))', raw '#counter(heading).update(0)',
             raw '#set heading(numbering: "A.1", supplement: [Appendix])', h}
   end
   h.content:insert(1, pandoc.Span(pandoc.Str(number), {class = 'header-section-number'}))

@@ -92,7 +92,7 @@ def _trade_off(axes: Axes, networks: Sequence[TradeOff]) -> None:
     axes.margins(x=0.15)
     plain_ticks(axes.xaxis)
     if networks:
-        axes.legend(loc="lower right", fontsize=7)
+        axes.legend(loc="lower right", fontsize=7, handletextpad=0, borderpad=0)
 
 
 def _roof(axes: Axes, roof: Roof, points: Sequence[Point]) -> None:
