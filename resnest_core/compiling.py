@@ -12,14 +12,14 @@ FREEZING = {"freezing": True}  # as an option of torch.compile it would reach bu
 # Each network has a program of its own; after eight of one class torch would go on without, with a warning.
 MANY = {"recompile_limit": 1000, "accumulated_recompile_limit": 1000, "fail_on_recompile_limit_hit": True}
 
-Forward = Callable[[Any], Tensor]
+Forward = Callable[..., Tensor]
 
 
 def compiled(model: nn.Module, call: Forward, mode: str) -> Forward:
     """`call`, which is `model` or a method of it, compiled in a mode of torch.compile for calls without gradients.
 
     On a CPU the weights become constants: they are converted and laid out once, and convolutions add shortcuts and
-    rectify as they write their outputs. Attention is stored before it weights splits.
+    rectify as they write their outputs. Attention is stored before it weights splits: `model` itself is changed so.
     """
     program = torch.compile(call, mode=mode)
     if next(model.parameters()).device.type != "cpu":
@@ -28,9 +28,9 @@ def compiled(model: nn.Module, call: Forward, mode: str) -> Forward:
         if isinstance(block, SplitAttentionConv2d):
             block.keep = _Stored()
 
-    def frozen(images: Tensor) -> Tensor:
+    def frozen(images: Tensor, **options: Any) -> Tensor:
         with torch._inductor.config.patch(FREEZING), torch._dynamo.config.patch(MANY):
-            return program(images)
+            return program(images, **options)
 
     return frozen
 

@@ -23,7 +23,7 @@ TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # parameters of mallopt
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a call took at its peak, beyond those held before it, and how that was found."""
+    """Bytes that were taken at a peak, and how that was found."""
 
     bytes: int
     method: str

@@ -101,6 +101,17 @@ def test_far_dilations_stay_in_single_precision(dilation: int, kind: torch.dtype
 
 
 @pytest.mark.skipif(not modes.can_compile(CPU), reason="torch.compile finds no compiler")
+def test_options_reach_a_compiled_network() -> None:
+    class Scaled(nn.Conv2d):
+        def forward(self, x: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+            return super().forward(x) * scale
+
+    layer, images = Scaled(3, 3, 1), torch.randn(2, 3, 4, 4)
+    found = Runner(layer, CPU, Execution(compiled="default"), images)(images, scale=2.0)
+    torch.testing.assert_close(found, 2 * layer(images))
+
+
+@pytest.mark.skipif(not modes.can_compile(CPU), reason="torch.compile finds no compiler")
 def test_any_number_of_networks_is_compiled() -> None:
     torch.compiler.reset()
     images = torch.randn(2, 3, 4, 4)
