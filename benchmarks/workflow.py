@@ -10,7 +10,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from subprocess import PIPE
 from typing import Annotated, Any
@@ -48,7 +47,7 @@ def _row(profile: str, jobs: int) -> dict[str, Any]:
         tree = Path(scratch) / "tree"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(tree)], check=True)
         start = time.perf_counter()
-        printed = _printed([sys.executable, "-P", "-m", "resnest_core.study", *arguments], {"PYTHONPATH": str(tree)})
+        printed = _printed(tree, arguments)
         seconds = time.perf_counter() - start
     studies = {study: (int(number), int(spent)) for study, number, spent in STUDY.findall(printed)}
     return {
@@ -61,10 +60,11 @@ def _row(profile: str, jobs: int) -> dict[str, Any]:
     }
 
 
-def _printed(command: list[str], environment: Mapping[str, str]) -> str:
-    """What a run prints, shown line by line meanwhile."""
+def _printed(tree: Path, arguments: list[str]) -> str:
+    """What a run of the clone `tree` prints, shown line by line meanwhile."""
+    command = [sys.executable, "-P", "-m", "resnest_core.study", *arguments]
     lines = []
-    with subprocess.Popen(command, env={**os.environ, **environment}, stdout=PIPE, text=True) as process:
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tree)}, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)

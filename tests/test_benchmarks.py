@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import typer
+from commands import run_command
 from PIL import Image
 from torch import nn
-from typer.testing import CliRunner
 
 from benchmarks import __main__ as command
 from benchmarks import ceilings, detection, layers, million, pipeline, segmentation, speed, training
@@ -36,10 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def measured(main: Callable[..., None], out: Path, *arguments: str) -> dict[str, Any]:
     """What one of the commands writes."""
-    app = typer.Typer()
-    app.command()(main)
-    ran = CliRunner().invoke(app, ["--out", str(out), *arguments])
-    assert ran.exit_code == 0, ran.output
+    run_command(main, "--out", str(out), *arguments)
     return dict(json.loads(out.read_text()))
 
 

@@ -21,18 +21,11 @@ class Machine:
         self.file = file.name
         self.content: dict[str, Any] = json.loads(file.read_text())
 
-    @property
-    def device(self) -> str:
-        """What did the work: the accelerator, or the processor."""
         found = self.content["provenance"]
-        if found["device"] != "cpu":
-            return str(found["device"])
-        return str(found["processor"]).replace("(R)", "").replace(" Processor", "")
-
-    @property
-    def name(self) -> str:
-        found = self.content["provenance"]
-        return self.device if found["device"] != "cpu" else f"{self.device}, {found['threads']} threads"
+        on_cpu = found["device"] == "cpu"
+        # What did the work: the processor, or the accelerator.
+        self.device = found["processor"].replace("(R)", "").replace(" Processor", "") if on_cpu else found["device"]
+        self.name = f"{self.device}, {found['threads']} threads" if on_cpu else self.device
 
     @property
     def rows(self) -> list[Row]:

@@ -5,9 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import typer
+from commands import run_command
 from small_study import Tree
-from typer.testing import CliRunner
 
 from benchmarks import workflow
 
@@ -23,11 +22,8 @@ def committed(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> Tree:
 
 
 def test_a_profile_is_run_from_the_beginning_for_each_number_of_jobs(committed: Tree, tmp_path: Path) -> None:
-    app = typer.Typer()
-    app.command()(workflow.main)
-    ran = CliRunner().invoke(app, ["--out", str(tmp_path / "new" / "workflow.json"), "--jobs", "2", "--jobs", "1"])
-    assert ran.exit_code == 0, ran.output
-    assert "base/a finished" in ran.output
+    out = ["--out", str(tmp_path / "new" / "workflow.json")]
+    assert "base/a finished" in run_command(workflow.main, *out, "--jobs", "2", "--jobs", "1")
     found = json.loads((tmp_path / "new" / "workflow.json").read_text())
     assert [row["jobs"] for row in found["rows"]] == [2, 1]
     for row in found["rows"]:
