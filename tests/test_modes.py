@@ -114,6 +114,7 @@ def test_options_reach_a_compiled_network() -> None:
 @pytest.mark.skipif(not modes.can_compile(CPU), reason="torch.compile finds no compiler")
 def test_any_number_of_networks_is_compiled() -> None:
     torch.compiler.reset()
+    torch._dynamo.utils.counters.clear()
     images = torch.randn(2, 3, 4, 4)
     layers = [nn.Conv2d(3, 3, 1) for _ in range(10)]  # torch's own limit is 8 of a class
     for layer in layers:
