@@ -11,6 +11,8 @@ import typer
 from benchmarks import pipeline, speed, training
 from benchmarks.ceilings import ceilings
 from benchmarks.layers import convolutions
+from resnest_core.cli import run
+from resnest_core.cli.options import number
 from resnest_core.devices import choose_device
 from resnest_core.files import output_directory, write_json
 from resnest_core.huge_pages import restart
@@ -33,10 +35,12 @@ def main(
     compiled: Annotated[
         list[str] | None, typer.Option(help="Networks to measure compiled, too (1 to 2 minutes each); or 'all'.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images in a pass; 0 for 32 on a CPU, 256 on a GPU.")] = 0,
-    rounds: Annotated[int, typer.Option(min=1, help="Each way once a round, after one that is thrown away.")] = 5,
-    limit: Annotated[int, typer.Option(min=1, help="Photographs in an evaluation.")] = 320,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read photographs.")] = 2,
+    batch_size: Annotated[
+        int, number("batch_size", "Images in a pass; 0 for 32 on a CPU, 256 on a GPU.", "benchmarks")
+    ] = 0,
+    rounds: Annotated[int, number("rounds", "Each way once a round, after one that is thrown away.")] = 5,
+    limit: Annotated[int, number("limit", "Photographs in an evaluation.", "benchmarks")] = 320,
+    workers: Annotated[int, number("workers", "Processes that read photographs.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Measure ceilings, all networks in all modes, training steps, and evaluation from photograph to record."""
@@ -83,4 +87,4 @@ def _wanted(name: str, compiling: set[str]) -> bool:
 
 if __name__ == "__main__":
     restart()
-    typer.run(main)
+    run(main, "benchmarks")

@@ -10,6 +10,8 @@ import typer
 
 from benchmarks import authors_way
 from benchmarks.speed import LITERAL, by_turns, quotient
+from resnest_core.cli import run
+from resnest_core.cli.options import number
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.experiments.segmentation import view_of
 from resnest_core.files import output_directory, write_json
@@ -25,9 +27,9 @@ def main(
         str, typer.Option(help="The segmentation network, with random weights.")
     ] = "deeplab_resnest50_ade",
     dataset: Annotated[str, typer.Option(help="Whose sizes the protocol has.")] = "ade20k",
-    height: Annotated[int, typer.Option(min=1, help="Of the image.")] = 300,
-    width: Annotated[int, typer.Option(min=1, help="Of the image.")] = 400,
-    rounds: Annotated[int, typer.Option(min=1, help="Each way once a round, after one that is thrown away.")] = 3,
+    height: Annotated[int, number("height", "Of the image.")] = 300,
+    width: Annotated[int, number("width", "Of the image.")] = 400,
+    rounds: Annotated[int, number("rounds", "Each way once a round, after one that is thrown away.")] = 3,
 ) -> None:
     """Measure six scales with mirror images, from image to scores; write JSON, print the ratio."""
     watch = Stopwatch()
@@ -58,4 +60,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run(main, "benchmarks.segmentation")

@@ -1,13 +1,16 @@
 """The `resnest-core` program."""
 
 import sys
+from collections.abc import Callable
 
 import typer
+from pydantic import ValidationError
 from typer.exceptions import TyperException
 
 from resnest_core import distributed
 from resnest_core.cli import datasets, evaluation, networks, weights
 from resnest_core.errors import InputError
+from resnest_core.ranges import range_of, refusal
 
 app = typer.Typer(
     help="Evaluate, train and measure ResNeSt and its relatives.",
@@ -21,13 +24,20 @@ evaluation.register(app)
 datasets.register(app)
 
 
-def main() -> None:
-    """Run the program; bad input and the system's refusals end it with one line and status 2.
+def run(command: Callable[..., None], name: str) -> None:
+    """Run one function as the program `name`, which fails as `resnest-core` does."""
+    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    program.command(name)(command)
+    main(program)
+
+
+def main(program: typer.Typer = app) -> None:
+    """Run a program; bad input and the system's refusals end it with one line and status 2.
 
     Of several processes the first to fail says why.
     """
     try:
-        sys.exit(app(standalone_mode=False))
+        sys.exit(program(standalone_mode=False))
     except InputError as error:
         message = str(error)
     except TyperException as error:
@@ -45,9 +55,20 @@ def main() -> None:
 
 def _usage(error: TyperException) -> str:
     """What is wrong with the command line, and which options the command has."""
+    if refused := _refused_number(error):
+        return str(refused)
     message = " ".join(error.format_message().split()) or "no command given; see --help"
     context = getattr(error, "ctx", None)
     if context is None or "option" not in message:
         return message
     options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
     return f"{message.rstrip('.')}; valid: {', '.join([*options, '--help'])}"
+
+
+def _refused_number(error: TyperException) -> InputError | None:
+    """The error for a number that typer did not take, by the range that is declared for it."""
+    option, why = getattr(error, "param", None), error.__cause__
+    if option is None or not isinstance(why, ValidationError):
+        return None
+    valid = range_of(option.name, error.ctx.command.name)  # type: ignore[attr-defined]
+    return valid and refusal(option.opts[0], why.errors()[0]["input"], valid)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resnest_core.cli.options import Data, Limit, Out
+from resnest_core.cli.options import Data, Limit, Out, number
 
 Directory = Annotated[str, typer.Option("--data", help="Directory or URL of the tars.")]
 
@@ -21,7 +21,7 @@ def shard(
     dataset: Annotated[str, typer.Option(help="imagenet, imagefolder, file_list, fashion_mnist ...")],
     data: Data = "",
     split: Annotated[str, typer.Option(help="test or train; it is the folder in --out, too.")] = "test",
-    images_per_shard: Annotated[int, typer.Option(min=1, help="Images in a tar.")] = 10_000,
+    images_per_shard: Annotated[int, number("images_per_shard", "Images in a tar.")] = 10_000,
     limit: Limit = 0,
 ) -> None:
     """Write a data set of classification as tar shards (webdataset's layout) with an index; goes on if interrupted.

@@ -26,8 +26,6 @@ class CropRunner:
     """
 
     def __init__(self, model: Segmenter, device: torch.device, execution: Execution, budget: float) -> None:
-        if budget < 0:
-            raise InputError(f"memory budget is {budget} GiB; it must be above 0, or 0 for the default")
         self.run, self.device = Runner(model, device, execution, torch.zeros(1, 3, SMALL, SMALL), "logits"), device
         self.budget = budget * GIB if budget else default_budget(device)
         self.memory_per_pixel = 0.0
