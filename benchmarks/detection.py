@@ -9,8 +9,8 @@ import torch
 import typer
 from torch import Tensor, nn
 
-from resnest_core.cli import run
-from resnest_core.cli.options import number
+from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.devices import place
 from resnest_core.evaluation.results import rate
 from resnest_core.files import output_directory, write_json
@@ -20,7 +20,7 @@ from resnest_core.provenance import Stopwatch
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     model: Annotated[str, typer.Option(help="The detector, with random weights.")] = "mask_rcnn_resnest50_fpn",
     height: Annotated[int, number("height", "Of the image that the network sees.")] = 800,
     width: Annotated[int, number("width", "Of the image that the network sees.")] = 1333,
@@ -65,4 +65,4 @@ def _detections(network: Detector, image: Tensor) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.detection")
+    run_command(main)

@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import typer
 
-from resnest_core.cli import run
-from resnest_core.cli.options import number
+from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.data import open_dataset
 from resnest_core.data.batches import evaluation_batches
 from resnest_core.data.shard_writer import write_shards
@@ -38,7 +38,7 @@ SIZES = [10_000, 100_000]
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     images: Annotated[list[int], number("images", "Images in a set; may be given several times.")] = SIZES,
     most_evaluated: Annotated[int, number("most_evaluated", "Larger sets are read, and not evaluated.")] = 1_000_000,
     model: Annotated[str, typer.Option(help="The classifier.")] = "mini_resnest11",
@@ -126,4 +126,4 @@ class Repeated(StoredImages):
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.million")
+    run_command(main)

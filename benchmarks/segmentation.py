@@ -10,8 +10,8 @@ import typer
 
 from benchmarks import authors_way
 from benchmarks.speed import LITERAL, by_turns, quotient
-from resnest_core.cli import run
-from resnest_core.cli.options import number
+from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.experiments.segmentation import view_of
 from resnest_core.files import output_directory, write_json
@@ -22,7 +22,7 @@ from resnest_core.provenance import Stopwatch
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     model: Annotated[
         str, typer.Option(help="The segmentation network, with random weights.")
     ] = "deeplab_resnest50_ade",
@@ -60,4 +60,4 @@ def main(
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.segmentation")
+    run_command(main)

@@ -16,8 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
-from resnest_core.cli import run
-from resnest_core.cli.options import number
+from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.files import output_directory, write_json
 from resnest_core.provenance import Stopwatch
 from resnest_core.study.layout import ROOT
@@ -28,7 +28,7 @@ STUDY = re.compile(r"  (\w+) +(\d+) jobs? +(\d+) s +\d+ %\n")  # as a run prints
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     profile: Annotated[str, typer.Option(help="The profile that is run.")] = "default",
     jobs: Annotated[list[int], number("jobs", "Experiments at a time; may be given several times.")] = JOBS,
 ) -> None:
@@ -77,4 +77,4 @@ def _printed(tree: Path, arguments: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    run(main, "benchmarks.workflow")
+    run_command(main)

@@ -97,10 +97,10 @@ _SEGMENTATION = {
     "smallest": _SCALE,
     "largest": _SCALE,
 }
-# Where a name means something else: a command, a notebook, or settings of the core.
+# Where a name means something else: a command (main: `python -m benchmarks`), a notebook, or settings of the core.
 SPECIAL = {
     "benchmark": {"crop_size": _INPUT},
-    "benchmarks": {"batch_size": Range(0, 100_000, zero="32 on a CPU, 256 on a GPU"), "limit": Range(1, 10**9)},
+    "main": {"batch_size": Range(0, 100_000, zero="32 on a CPU, 256 on a GPU"), "limit": Range(1, 10**9)},
     "efficiency": {"crop_size": _INPUT},
     "evaluate": {"crop_size": _INPUT},
     "instance_segmentation": _DETECTION,

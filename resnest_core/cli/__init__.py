@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -24,24 +25,34 @@ evaluation.register(app)
 datasets.register(app)
 
 
-def run(command: Callable[..., None], name: str) -> None:
-    """Run one function as the program `name`, which fails as `resnest-core` does."""
-    program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    program.command(name)(command)
-    main(program)
-
-
-def main(program: typer.Typer = app) -> None:
-    """Run a program; bad input and the system's refusals end it with one line and status 2.
+def main() -> None:
+    """Run the program; bad input and the system's refusals end it with one line and status 2.
 
     Of several processes the first to fail says why.
     """
+    _end(app)
+
+
+def run_command(command: Callable[..., None]) -> None:
+    """Run one function as a program, which fails as `resnest-core` does."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command()(command)
+    _end(single)
+
+
+def run(commands: typer.Typer) -> Any:
+    """Run a program of typer; InputError for what is wrong with its command line."""
     try:
-        sys.exit(program(standalone_mode=False))
+        return commands(standalone_mode=False)
+    except TyperException as error:
+        raise InputError(_usage(error)) from None
+
+
+def _end(commands: typer.Typer) -> NoReturn:
+    try:
+        sys.exit(run(commands))
     except InputError as error:
         message = str(error)
-    except TyperException as error:
-        message = _usage(error)
     except OSError as error:
         message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     except Exception:

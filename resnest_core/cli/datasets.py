@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from resnest_core.cli.options import Data, Limit, Out, number
+from resnest_core.cli.options import Data, Limit, Out, number, path
+from resnest_core.places import from_caller
 
-Directory = Annotated[str, typer.Option("--data", help="Directory or URL of the tars.")]
+Directory = Annotated[
+    str, typer.Option("--data", parser=from_caller, metavar="PLACE", help="Directory or URL of the tars.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,10 +42,13 @@ def shard(
 def index(
     data: Directory,
     out: Annotated[
-        Path | None, typer.Option(help="Directory for the index, where the tars' own cannot be written.")
+        Path | None, typer.Option(parser=path, help="Directory for the index, where the tars' own cannot be written.")
     ] = None,
     classes: Annotated[
-        str, typer.Option(help="Text file with the name of a class a line; classes.txt in --data.")
+        str,
+        typer.Option(
+            parser=from_caller, metavar="FILE", help="Text file with the name of a class a line; classes.txt in --data."
+        ),
     ] = "",
 ) -> None:
     """Make the index of tar shards in webdataset's layout: read the headers of all tars once."""

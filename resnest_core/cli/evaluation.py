@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from resnest_core import distributed
-from resnest_core.cli.options import Data, Device, Limit, Model, Out, Weights, Workers, number
+from resnest_core.cli.options import Data, Device, Limit, Model, Out, Weights, Workers, number, path
 
 PICTURES = (".png", ".svg", ".pdf")
 SEGMENTATION = ("semantic_segmentation",)
@@ -30,8 +30,8 @@ MemoryBudget = Annotated[
 ShortSide = Annotated[
     int, number("short_side", "Detection: short side of what the network sees, in pixels; 0 for its own.")
 ]
-Picture = Annotated[Path, typer.Option("--out", help="Picture to write: .png, .svg or .pdf.")]
-Photograph = Annotated[Path, typer.Argument(help="A photograph.")]
+Picture = Annotated[Path, typer.Option("--out", parser=path, help="Picture to write: .png, .svg or .pdf.")]
+Photograph = Annotated[Path, typer.Argument(parser=path, help="A photograph.")]
 Whose = Annotated[
     str,
     typer.Option("--dataset", help="Name of the data set; if not given, the one that the network is published for."),

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resnest_core.places import from_caller
 from resnest_core.ranges import range_of
 
 
@@ -14,13 +15,28 @@ def number(name: str, help: str, command: str = "") -> Any:
     return typer.Option(min=valid.low, max=valid.high, help=help)
 
 
+def path(value: str | Path) -> Path:
+    """A path as the caller sees it."""
+    return Path(from_caller(str(value)))
+
+
 Model = Annotated[str, typer.Argument(help="Name of a network; `resnest-core models` lists them.")]
-Out = Annotated[Path, typer.Option(help="Directory for the results.")]
+Out = Annotated[Path, typer.Option(parser=path, help="Directory for the results; a relative path begins here.")]
 Data = Annotated[
     str,
-    typer.Option(help="Directory of the data set, file (a list) or URL (shards, a list); the embedded ones need none."),
+    typer.Option(
+        parser=from_caller,
+        metavar="PLACE",
+        help="Directory of the data set, file (a list) or URL (shards, a list); a relative path begins here. "
+        "The embedded ones need none.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Workers = Annotated[int, number("workers", "Processes that decode images.")]
-Weights = Annotated[str, typer.Option(help="published, or a file: .pth, .safetensors or the authors' .zip.")]
+Weights = Annotated[
+    str,
+    typer.Option(
+        parser=from_caller, metavar="FILE", help="published, or a file: .pth, .safetensors or the authors' .zip."
+    ),
+]
 Limit = Annotated[int, number("limit", "Take this many images, classes in turn; 0 for all.")]
