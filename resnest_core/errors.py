@@ -9,6 +9,10 @@ MOST_NAMES = 100  # in one line
 class InputError(ValueError):
     """Bad input: one line that names the value, what is wrong with it and what is valid."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"error: {self}"]
+
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> InputError:
     """The error for a `value` that is not among the `valid` names of its `kind`."""

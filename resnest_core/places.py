@@ -28,6 +28,11 @@ def from_caller(place: str) -> str:
     return place if not is_path(place) or Path.cwd() == ROOT else str(Path(place).absolute())
 
 
+def below_root(path: str) -> str:
+    """A `path` below the root, in the form of `from_caller`."""
+    return path if Path.cwd() == ROOT else str(ROOT / path)
+
+
 def from_root(place: str) -> str:
     """`place` as it is seen from the root, where profiles and results begin."""
     place = expanded(place)
