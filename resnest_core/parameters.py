@@ -99,9 +99,10 @@ def _is_number(value: object) -> bool:
 
 
 def _fits(value: object, annotation: str) -> bool:
+    adapter = _adapter(annotation)
     try:
-        _adapter(annotation).validate_json(json.dumps(value), strict=True)
-    except (ValidationError, TypeError, ValueError):
+        adapter.validate_json(json.dumps(value), strict=True)
+    except (ValidationError, TypeError):
         return False
     return True
 

@@ -70,7 +70,7 @@ RANGES = {
     "momentum": _PART,
     "most_evaluated": Range(0, 10**12),
     "per_kind": Range(1, 1_000),
-    "quality": Range(1, 100),
+    "quality": Range(1, 95),
     "ratio": Range(0.01, 1, whole=False),
     "rounds": Range(1, 100_000),
     "seed": Range(0, 2**32 - 1),
@@ -81,7 +81,7 @@ RANGES = {
     "train_batch_size": _BATCH,
     "train_crop_size": _INPUT,
     "train_limit": _IMAGES,
-    "trial_seconds": Range(0.001, 3_600, whole=False),
+    "trial_seconds": Range(0, 3_600, whole=False),
     "warmup": Range(0, 10**9),  # steps
     "warmup_epochs": _EPOCHS,
     "weight_decay": _FACTOR,

@@ -168,7 +168,7 @@ def _describe(error: ErrorDetails) -> str:
     location = [str(part) for part in error["loc"] if part != "[key]"]
     where = ".".join(location) or "the file"
     if error["type"] == "value_error":
-        return f"{'.'.join(location[:-1])}: {error['ctx']['error']}".removeprefix(": ")
+        return ".".join([*location[:-1], str(error["ctx"]["error"])])  # which begins with the key
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, but it is {error['input']!r}"
     models: dict[int, type[BaseModel]] = {1: Profile, 2: Resources, 3: Study, 4: Resources, 5: Entry}

@@ -190,4 +190,4 @@ def test_numbers_of_a_profile_have_ranges(key: str, value: Any, tmp_path: Path) 
     path.write_text(yaml.safe_dump(content))
     with pytest.raises(InputError) as caught:
         load_profile(path)
-    assert f": {key} {value!r} is not possible; valid: a whole number from 1 to " in str(caught.value)
+    assert f".{key} {value!r} is not possible; valid: a whole number from 1 to " in str(caught.value)

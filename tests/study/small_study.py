@@ -210,7 +210,8 @@ class Tree:
 def plant(root: Path) -> Tree:
     """Make the small study in `root`."""
     tree = Tree(root)
-    for name in ("run_all.sh", "workflow/Snakefile", "resnest_core/errors.py", "resnest_core/files.py"):
+    core = (f"resnest_core/{name}.py" for name in ("errors", "files", "parameters", "places", "ranges"))
+    for name in ("run_all.sh", "workflow/Snakefile", *core):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(
