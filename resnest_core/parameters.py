@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import inspect
 import json
 import typing
 from collections.abc import Mapping, MutableMapping
@@ -26,7 +27,7 @@ def begin(study: str, names: MutableMapping[str, Any]) -> None:
     changed ones never replace results. Places are seen from the notebook's directory, or else from the root.
     Raises: InputError for a parameter of an unknown name, a wrong type or a number that is not in its range.
     """
-    annotations, given = _of_cells(names["In"])
+    annotations, given = _of_cells(names["In"]) if "In" in names else (_of_script(names), [])
     check({name: names[name] for name in [*annotations, *given]}, annotations, study)
     for name in PLACES:
         if name in annotations:
@@ -68,6 +69,11 @@ def _of_cells(cells: list[str]) -> tuple[dict[str, str], list[str]]:
     injected = [cell for text, cell in zip(cells, parsed, strict=True) if text.startswith(INJECTED)][-1:]
     targets = [node.targets[0] for cell in injected for node in cell.body if isinstance(node, ast.Assign)]
     return annotations, [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _of_script(names: Mapping[str, Any]) -> dict[str, str]:
+    """The annotations of the parameters where the cells run as a script."""
+    return {name: inspect.formatannotation(kind) for name, kind in names.get("__annotations__", {}).items()}
 
 
 def _parsed(cell: str) -> ast.Module:

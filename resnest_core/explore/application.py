@@ -15,12 +15,12 @@ from resnest_core.places import ROOT, expanded
 MOST_PROBLEMS = 3
 
 
-def explore(build: str | Path = ROOT / "build", data: str | Path = "") -> widgets.VBox:
-    """Panels to look at the experiments that have run below the directory `build`, and at published networks.
+def explore(build: str | Path = "", data: str | Path = "") -> widgets.VBox:
+    """Panels to look at the experiments that have run below `build` (empty: the project's), and at published networks.
 
     `data` is the data directory of the images that published networks are shown. What is missing is said in the panels.
     """
-    runs, problems = find_runs(Path(expanded(str(build))))
+    runs, problems = find_runs(Path(expanded(str(build))) if build else _own_build())
     panels = panels_of(runs, expanded(str(data)))
     tabs = widgets.Tab([panel.box for panel in panels.values()], titles=list(panels), selected_index=0)
     shown = list(panels.values())
@@ -29,6 +29,11 @@ def explore(build: str | Path = ROOT / "build", data: str | Path = "") -> widget
     more = [f"and {len(problems) - MOST_PROBLEMS} more of the kind"] if len(problems) > MOST_PROBLEMS else []
     notes = [widgets.HTML(error_line(problem)) for problem in (*problems[:MOST_PROBLEMS], *more)]
     return widgets.VBox([*notes, tabs])
+
+
+def _own_build() -> Path:
+    """The build directory of the project: beside notebooks/, where the notebook is opened, or seen from anywhere."""
+    return Path.cwd().parent / "build" if Path.cwd().name == "notebooks" else ROOT / "build"
 
 
 def panels_of(runs: Sequence[Run], data: str = "") -> dict[str, Panel]:

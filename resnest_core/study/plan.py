@@ -217,7 +217,7 @@ def _given(layout: Layout, experiment: Experiment, notebook: Notebook, shared: P
     }
     given = {**ours, **own, **weights, **read}
     notebook.check(given, f"experiment '{experiment.key}'")
-    if RUNS in notebook.annotations and not (given.get(RUNS) or notebook.defaults[RUNS]):
+    if not given.get(RUNS) and "small_runs(" in "".join(notebook.sources):
         raise InputError(f"experiment '{experiment.key}' reads runs, and names none; give it runs_from: [STUDY/NAME]")
     return {name: _home_expanded(value) if name in PLACES else value for name, value in given.items()}
 
