@@ -11,7 +11,7 @@ from typer.exceptions import TyperException
 from resnest_core import distributed
 from resnest_core.cli import datasets, evaluation, networks, weights
 from resnest_core.errors import InputError
-from resnest_core.ranges import range_of, refusal
+from resnest_core.ranges import find, refusal
 
 app = typer.Typer(
     help="Evaluate, train and measure ResNeSt and its relatives.",
@@ -81,5 +81,5 @@ def _refused_number(error: TyperException) -> InputError | None:
     option, why = getattr(error, "param", None), error.__cause__
     if option is None or not isinstance(why, ValidationError):
         return None
-    valid = range_of(option.name, error.ctx.command.name)  # type: ignore[attr-defined]
-    return valid and refusal(option.opts[0], why.errors()[0]["input"], valid)
+    valid = find(option.name, error.ctx.command.name)  # type: ignore[attr-defined]
+    return refusal(option.opts[0], why.errors()[0]["input"], valid) if valid else None

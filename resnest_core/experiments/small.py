@@ -2,6 +2,7 @@
 
 import fcntl
 from pathlib import Path
+from typing import Any
 
 from resnest_core.evaluation.classification import Protocol
 from resnest_core.evaluation.results import RESULT
@@ -28,6 +29,6 @@ def _made(model: str, out: Path) -> str:
         print(f"{model}: a small run in '{out}', since `runs` names none")
         protocol = Protocol(batch_size=250, keep_logits=True)
         recipe = Recipe(batch_size=32)
-        settings = {"limit": TEST, "train_limit": TRAINING, "protocol": protocol, "recipe": recipe}
+        settings: dict[str, Any] = {"limit": TEST, "train_limit": TRAINING, "protocol": protocol, "recipe": recipe}
         Classification(model, str(out), **settings).result  # noqa: B018 - the work is done on access
     return str(out)

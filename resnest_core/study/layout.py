@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from resnest_core.places import ROOT
+from resnest_core.places import ROOT as ROOT
 
 
 @dataclass(frozen=True)

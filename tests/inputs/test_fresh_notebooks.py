@@ -47,9 +47,8 @@ def _literal(value: Any) -> str:
 
 def begun(study: str, **given: Any) -> dict[str, Any]:
     """The globals of a notebook after its parameters and `begin`, as IPython has them with papermill's own cell."""
-    injected = (
-        ["# Parameters\n" + "".join(f"{name} = {_literal(value)}\n" for name, value in given.items())] if given else []
-    )
+    lines = [f"{name} = {_literal(value)}\n" for name, value in given.items()]
+    injected = ["".join(["# Parameters\n", *lines])] if given else []
     ran = [cells(study)[0], *injected]
     names: dict[str, Any] = {"In": ["", "%matplotlib inline", *ran], "display": lambda shown: None}
     for cell in ran:
@@ -193,9 +192,7 @@ def test_every_notebook_begins_with_the_check_of_its_own() -> None:
 
 def test_a_refusal_is_one_line_in_a_notebook(capsys: pytest.CaptureFixture[str]) -> None:
     shell = InteractiveShell()
-    shell.run_cell(
-        "from resnest_core.errors import InputError\ndef f():\n    raise InputError('x is 1; valid: 2')\nf()"
-    )
+    shell.run_cell("from resnest_core.errors import InputError\nraise InputError('x is 1; valid: 2')")
     assert capsys.readouterr().out == "error: x is 1; valid: 2\n"
 
 
