@@ -11,6 +11,7 @@ import typer
 from benchmarks import pipeline, speed, training
 from benchmarks.ceilings import ceilings
 from benchmarks.layers import convolutions
+from resnest_core.cli import run_command
 from resnest_core.devices import choose_device
 from resnest_core.files import output_directory, write_json
 from resnest_core.huge_pages import restart
@@ -83,4 +84,4 @@ def _wanted(name: str, compiling: set[str]) -> bool:
 
 if __name__ == "__main__":
     restart()
-    typer.run(main)
+    run_command(main)

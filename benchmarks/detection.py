@@ -9,6 +9,7 @@ import torch
 import typer
 from torch import Tensor, nn
 
+from resnest_core.cli import run_command
 from resnest_core.devices import place
 from resnest_core.evaluation.results import rate
 from resnest_core.files import output_directory, write_json
@@ -63,4 +64,4 @@ def _detections(network: Detector, image: Tensor) -> dict[str, Tensor]:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import typer
 
+from resnest_core.cli import run_command
 from resnest_core.data import open_dataset
 from resnest_core.data.batches import evaluation_batches
 from resnest_core.data.shard_writer import write_shards
@@ -125,4 +126,4 @@ class Repeated(StoredImages):
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

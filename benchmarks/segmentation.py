@@ -10,6 +10,7 @@ import typer
 
 from benchmarks import authors_way
 from benchmarks.speed import LITERAL, by_turns, quotient
+from resnest_core.cli import run_command
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.experiments.segmentation import view_of
 from resnest_core.files import output_directory, write_json
@@ -58,4 +59,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

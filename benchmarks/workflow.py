@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resnest_core.cli import run_command
 from resnest_core.files import output_directory, write_json
 from resnest_core.provenance import Stopwatch
 from resnest_core.study.layout import ROOT
@@ -75,4 +76,4 @@ def _printed(tree: Path, arguments: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    run_command(main)

@@ -1,13 +1,15 @@
 """The `resnest-core` program."""
 
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from resnest_core import distributed
 from resnest_core.cli import datasets, evaluation, networks, weights
 from resnest_core.errors import InputError
+from resnest_core.programs import outcome, run_program
 
 app = typer.Typer(
     help="Evaluate, train and measure ResNeSt and its relatives.",
@@ -22,25 +24,23 @@ datasets.register(app)
 
 
 def main() -> None:
-    """Run the program; bad input and the system's refusals end it with one line and status 2.
+    """Run the program; what goes wrong ends it with one line and a status (`programs.outcome`)."""
+    sys.exit(outcome(lambda: run(app)))
 
-    Of several processes the first to fail says why.
-    """
+
+def run_command(command: Callable[..., None]) -> NoReturn:
+    """Run a program that is one command of typer, and end this process."""
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    single.command()(command)
+    run_program(lambda: run(single))
+
+
+def run(commands: typer.Typer) -> int | None:
+    """Run a program of typer; InputError for what is wrong with its command line."""
     try:
-        sys.exit(app(standalone_mode=False))
-    except InputError as error:
-        message = str(error)
+        return commands(standalone_mode=False)
     except TyperException as error:
-        message = _usage(error)
-    except OSError as error:
-        message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-    except Exception:
-        if distributed.is_first_to_fail():
-            raise
-        sys.exit(1)
-    if distributed.is_first_to_fail():
-        print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+        raise InputError(_usage(error)) from None
 
 
 def _usage(error: TyperException) -> str:

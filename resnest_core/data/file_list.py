@@ -172,7 +172,9 @@ def _parquet_lines(place: str) -> Iterator[Line]:
         file = pq.ParquetFile(storage.opened(place))
         if missing := set(COLUMNS) - set(file.schema_arrow.names):
             raise InputError(f"list '{place}' has no column '{min(missing)}'; valid: columns {' and '.join(COLUMNS)}")
-        rows = (row for batch in file.iter_batches(CHUNK, columns=COLUMNS) for row in batch.to_pylist())
+        rows = (
+            row for batch in file.iter_batches(CHUNK, columns=COLUMNS, use_threads=False) for row in batch.to_pylist()
+        )
         for number, row in enumerate(rows, 1):
             if None in row.values():
                 raise InputError(f"line {number} of '{place}' is malformed: a value is missing; valid: {_VALID}")

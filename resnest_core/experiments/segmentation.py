@@ -84,6 +84,7 @@ class SemanticSegmentation(Transfer):
     examples: int = 4
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         if self.model not in SEGMENTERS:
@@ -106,8 +107,10 @@ class SemanticSegmentation(Transfer):
         return open_segmentation(self.dataset, self.data or None, limit=self.limit)
 
     @cached_property
-    def result(self) -> dict[str, Any]:
-        """The result of evaluating the network on the test set, written into `out` with records and examples."""
+    def train_set(self) -> SegmentationDataset:
+        return open_segmentation(self.dataset, self.data or None, split="train", limit=self.train_limit)
+
+    def _evaluate(self) -> dict[str, Any]:
         if distributed.is_first():
             save_examples(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_segmenter(
@@ -116,7 +119,7 @@ class SemanticSegmentation(Transfer):
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self) | {"protocol": asdict(self.protocol.view), "classes": self.classes},
+            parameters=self.parameters | {"protocol": asdict(self.protocol.view), "classes": self.classes},
             more_metrics=self.network.metrics,
         )
 
@@ -157,7 +160,7 @@ class SemanticSegmentation(Transfer):
     def _train(self) -> Network:
         trained = train_segmenter(
             self.beginning(num_classes=len(self.classes)),
-            open_segmentation(self.dataset, self.data or None, split="train", limit=self.train_limit),
+            self.train_set,
             open_segmentation(
                 self.dataset, self.data or None, limit=min(self.limit or MONITORED_IMAGES, MONITORED_IMAGES)
             ),
