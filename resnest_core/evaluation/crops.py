@@ -60,7 +60,7 @@ class CropRunner:
         self.keep = self.device if values * BYTES <= self.budget / 2 else torch.device("cpu")
 
     def at_once(self, pixels: int) -> int:
-        """Classes whose scores at so many pixels, with a part of as many to add, take half of the budget at the most."""
+        """Classes whose scores at so many pixels, and as many to be added, take half of the budget at the most."""
         return max(int(self.budget / 2 // (2 * BYTES * pixels)), 1)
 
     def _measure(self, crop: Tensor) -> None:

@@ -1,5 +1,9 @@
 """Masks of detections (He et al. 2017, arXiv 1703.06870): predicted in cells, pasted into images."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -64,6 +68,29 @@ def masks_in(masks: Tensor | None, index: Tensor, boxes: Tensor) -> Tensor:
     regions = torch.cat([torch.arange(len(boxes), device=boxes.device)[:, None].to(boxes), boxes], dim=1)
     seen = roi_align(masks[index][:, None].to(boxes), regions, (MASK_SIZE, MASK_SIZE), aligned=True, sampling_ratio=0)
     return (seen[:, 0] >= INSIDE).to(boxes)
+
+
+@dataclass(frozen=True)
+class Masks(Sequence[Tensor]):
+    """Masks (height, width) of bool of an image of `size`, each pasted when it is asked for.
+
+    All of a large photograph fill any memory. `cells` (n, 28, 28) and `boxes` (n, 4) are as in `paste`.
+    """
+
+    cells: Tensor
+    boxes: Tensor
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Any) -> Any:
+        one = [range(len(self))[index]]  # IndexError ends an iteration
+        return paste(self.cells[one], self.boxes[one], self.size)[0]
+
+    def all(self) -> Tensor:
+        """(n, height, width)."""
+        return paste(self.cells, self.boxes, self.size)
 
 
 def paste(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
