@@ -18,6 +18,7 @@ from resnest_core.models.rcnn.settings import Detection
 
 POOLED = 14  # cells of a box, each way; the mask has twice as many
 MASK_SIZE = 2 * POOLED
+MOST_SAMPLED = 2**22  # pixels at once, of which each takes some thirty bytes
 INSIDE = 0.5  # the probability from which a pixel belongs to the object
 
 
@@ -107,7 +108,10 @@ def paste(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
         if right > left and bottom > top:
             x = (torch.arange(left, right, device=boxes.device) + 0.5 - corners[0]) / (corners[2] - corners[0])
             y = (torch.arange(top, bottom, device=boxes.device) + 0.5 - corners[1]) / (corners[3] - corners[1])
-            mask[top:bottom, left:right] = _sampled(cells, x * 2 - 1, y * 2 - 1) >= INSIDE
+            rows = max(MOST_SAMPLED // (right - left), 1)
+            for first in range(0, len(y), rows):
+                seen = _sampled(cells, x * 2 - 1, y[first : first + rows] * 2 - 1) >= INSIDE
+                mask[top + first : top + first + len(seen), left:right] = seen
     return masks
 
 
