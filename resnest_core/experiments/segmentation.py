@@ -131,21 +131,22 @@ class SemanticSegmentation(Transfer):
     @cached_property
     def looked_at(self) -> list[Example]:
         """The first images of the test set, with what the network makes of them."""
-        pairs = [self.test_set.load(index) for index in range(min(self.examples, len(self.test_set)))]
-        return [Example(np.asarray(image), truth, self._classes(image)) for image, truth in pairs]
+        first = self.test_set.paths[: self.examples]
+        pairs = [(*self.test_set.load(index), name) for index, name in enumerate(first)]
+        return [Example(np.asarray(image), truth, self._classes(image, name)) for image, truth, name in pairs]
 
     def segment(self, path: str | Path) -> Example:
         """An image file of any size with its predicted classes; its true ones count as unknown."""
         image = read_image(Path(path))
-        classes = self._classes(image)
+        classes = self._classes(image, str(path))
         return Example(np.asarray(image), np.full_like(classes, IGNORED), classes)
 
     @cached_property
     def _predictor(self) -> Predictor:
         return Predictor(self._model, self.protocol)
 
-    def _classes(self, image: Image.Image) -> NDArray[np.int16]:
-        return self._predictor(as_pixels(image)).numpy().astype(np.int16)
+    def _classes(self, image: Image.Image, name: str) -> NDArray[np.int16]:
+        return self._predictor(as_pixels(image), name).numpy().astype(np.int16)
 
     @property
     def _model(self) -> Segmenter:

@@ -193,9 +193,8 @@ def _masks(masks: list[dict[str, Any]], size: tuple[int, int]) -> Tensor:
     """Masks (n, height, width) of bool at `size` (width, height)."""
     if not masks:
         return torch.zeros(0, size[1], size[0], dtype=torch.bool)
-    decoded = run_lengths.decode(masks)  # (h, w, n)
+    # One at a time: all masks of a large photograph fill any memory.
     resized = [
-        np.asarray(Image.fromarray(decoded[:, :, i]).resize(size, Image.Resampling.NEAREST))
-        for i in range(decoded.shape[2])
+        np.asarray(Image.fromarray(run_lengths.decode(mask)).resize(size, Image.Resampling.NEAREST)) for mask in masks
     ]
     return torch.from_numpy(np.stack(resized)) > 0

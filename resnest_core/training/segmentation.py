@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from resnest_core import distributed
 from resnest_core.data import SegmentationDataset
 from resnest_core.data.base import IGNORED
-from resnest_core.data.transforms import as_tensors, normalised
+from resnest_core.data.transforms import as_tensors, normalised, resized_part
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError, unknown
 from resnest_core.evaluation.iou import count, mean_iou_present, pixel_accuracy
@@ -154,7 +154,8 @@ class _Segmentation(Training):
         counts = []
         for index in range(len(self.monitor)):
             image, target = as_tensors(*self.monitor.load(index))
-            counts.append(count(predict(image), target, len(self.monitor.classes)))
+            predicted = predict(image, self.monitor.paths[index])
+            counts.append(count(predicted, target, len(self.monitor.classes)))
         right, union, pixels = (torch.stack([c[name] for c in counts]).sum(0).numpy() for name in counts[0])
         accuracy, mean_iou = pixel_accuracy(right, pixels), mean_iou_present(right, union)
         return {"test_pixel_accuracy": float(accuracy), "test_mean_iou": float(mean_iou)}
@@ -182,14 +183,16 @@ def augmented(image: Image.Image, target: NDArray[np.int16], recipe: Recipe, rng
     """
     short = round(recipe.base_size * rng.uniform(recipe.smallest, recipe.largest))
     size = [max(round(side * short / min(image.size)), 1) for side in image.size]
-    labels = Image.fromarray(target.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
-    pixels, classes = as_tensors(image.resize(size, Image.Resampling.BILINEAR), np.asarray(labels, np.int16))
-    if rng.random() < 0.5:
+    mirrored, crop = rng.random() < 0.5, recipe.crop_size
+    width, height = (min(crop, side) for side in size)
+    top, left = (int(rng.integers(max(side - crop, 0) + 1)) for side in reversed(size))
+    left = size[0] - width - left if mirrored else left
+    box = (left, top, left + width, top + height)
+    labels = resized_part(Image.fromarray(target.astype(np.int32)), size, box, Image.Resampling.NEAREST)
+    part = resized_part(image, size, box, Image.Resampling.BILINEAR)
+    pixels, classes = as_tensors(part, np.asarray(labels, np.int16))
+    if mirrored:
         pixels, classes = pixels.flip(2), classes.flip(1)
-    crop = recipe.crop_size
-    right, below = (max(crop - side, 0) for side in size)
-    pixels = torch.nn.functional.pad(pixels, (0, right, 0, below))
-    classes = torch.nn.functional.pad(classes, (0, right, 0, below), value=IGNORED)
-    top, left = (int(rng.integers(side - crop + 1)) for side in classes.shape)
-    where = np.s_[..., top : top + crop, left : left + crop]
-    return normalised(pixels[where]), classes[where]
+    beyond = (0, crop - width, 0, crop - height)
+    pixels = torch.nn.functional.pad(pixels, beyond)
+    return normalised(pixels), torch.nn.functional.pad(classes, beyond, value=IGNORED)
