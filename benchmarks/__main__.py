@@ -12,6 +12,7 @@ from benchmarks import pipeline, speed, training
 from benchmarks.ceilings import ceilings
 from benchmarks.layers import convolutions
 from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.devices import choose_device
 from resnest_core.files import output_directory, write_json
 from resnest_core.huge_pages import restart
@@ -24,9 +25,9 @@ BATCH = {"cpu": 32, "cuda": 256}
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     images: Annotated[
-        Path | None, typer.Option(help="Photographs to evaluate, in one folder; made if not given.")
+        Path | None, typer.Option(parser=path, help="Photographs to evaluate, in one folder; made if not given.")
     ] = None,
     networks: Annotated[
         list[str] | None, typer.Option(help="Classifiers to measure; all published ones if not given.")
@@ -34,10 +35,10 @@ def main(
     compiled: Annotated[
         list[str] | None, typer.Option(help="Networks to measure compiled, too (1 to 2 minutes each); or 'all'.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images in a pass; 0 for 32 on a CPU, 256 on a GPU.")] = 0,
-    rounds: Annotated[int, typer.Option(min=1, help="Each way once a round, after one that is thrown away.")] = 5,
-    limit: Annotated[int, typer.Option(min=1, help="Photographs in an evaluation.")] = 320,
-    workers: Annotated[int, typer.Option(min=0, help="Processes that read photographs.")] = 2,
+    batch_size: Annotated[int, number("batch_size", "Images in a pass; 0 for 32 on a CPU, 256 on a GPU.", "main")] = 0,
+    rounds: Annotated[int, number("rounds", "Each way once a round, after one that is thrown away.")] = 5,
+    limit: Annotated[int, number("limit", "Photographs in an evaluation.", "main")] = 320,
+    workers: Annotated[int, number("workers", "Processes that read photographs.")] = 2,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
 ) -> None:
     """Measure ceilings, all networks in all modes, training steps, and evaluation from photograph to record."""

@@ -10,6 +10,7 @@ import typer
 from torch import Tensor, nn
 
 from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.devices import place
 from resnest_core.evaluation.results import rate
 from resnest_core.files import output_directory, write_json
@@ -19,11 +20,11 @@ from resnest_core.provenance import Stopwatch
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     model: Annotated[str, typer.Option(help="The detector, with random weights.")] = "mask_rcnn_resnest50_fpn",
-    height: Annotated[int, typer.Option(min=1, help="Of the image that the network sees.")] = 800,
-    width: Annotated[int, typer.Option(min=1, help="Of the image that the network sees.")] = 1333,
-    rounds: Annotated[int, typer.Option(min=1, help="Images, after a first one that is not timed.")] = 3,
+    height: Annotated[int, number("height", "Of the image that the network sees.")] = 800,
+    width: Annotated[int, number("width", "Of the image that the network sees.")] = 1333,
+    rounds: Annotated[int, number("rounds", "Images, after a first one that is not timed.")] = 3,
 ) -> None:
     """Measure a detector on a CPU, from image to detections; write JSON."""
     watch = Stopwatch()

@@ -20,6 +20,7 @@ import torch
 import typer
 
 from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.data import open_dataset
 from resnest_core.data.batches import evaluation_batches
 from resnest_core.data.shard_writer import write_shards
@@ -38,11 +39,11 @@ SIZES = [10_000, 100_000]
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
-    images: Annotated[list[int], typer.Option(min=1, help="Images in a set; may be given several times.")] = SIZES,
-    most_evaluated: Annotated[int, typer.Option(min=0, help="Larger sets are read, and not evaluated.")] = 1_000_000,
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
+    images: Annotated[list[int], number("images", "Images in a set; may be given several times.")] = SIZES,
+    most_evaluated: Annotated[int, number("most_evaluated", "Larger sets are read, and not evaluated.")] = 1_000_000,
     model: Annotated[str, typer.Option(help="The classifier.")] = "mini_resnest11",
-    workers: Annotated[int, typer.Option(min=0, help="Processes that decode images.")] = 1,
+    workers: Annotated[int, number("workers", "Processes that decode images.")] = 1,
 ) -> None:
     """Measure sets of small images made of Fashion-MNIST; write JSON, print the rows."""
     watch = Stopwatch()

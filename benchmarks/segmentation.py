@@ -11,6 +11,7 @@ import typer
 from benchmarks import authors_way
 from benchmarks.speed import LITERAL, by_turns, quotient
 from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.experiments.segmentation import view_of
 from resnest_core.files import output_directory, write_json
@@ -21,14 +22,14 @@ from resnest_core.provenance import Stopwatch
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     model: Annotated[
         str, typer.Option(help="The segmentation network, with random weights.")
     ] = "deeplab_resnest50_ade",
     dataset: Annotated[str, typer.Option(help="Whose sizes the protocol has.")] = "ade20k",
-    height: Annotated[int, typer.Option(min=1, help="Of the image.")] = 300,
-    width: Annotated[int, typer.Option(min=1, help="Of the image.")] = 400,
-    rounds: Annotated[int, typer.Option(min=1, help="Each way once a round, after one that is thrown away.")] = 3,
+    height: Annotated[int, number("height", "Of the image.")] = 300,
+    width: Annotated[int, number("width", "Of the image.")] = 400,
+    rounds: Annotated[int, number("rounds", "Each way once a round, after one that is thrown away.")] = 3,
 ) -> None:
     """Measure six scales with mirror images, from image to scores; write JSON, print the ratio."""
     watch = Stopwatch()

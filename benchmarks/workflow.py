@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from resnest_core.cli import run_command
+from resnest_core.cli.options import number, path
 from resnest_core.files import output_directory, write_json
 from resnest_core.provenance import Stopwatch
 from resnest_core.study.layout import ROOT
@@ -27,9 +28,9 @@ STUDY = re.compile(r"  (\w+) +(\d+) jobs? +(\d+) s +\d+ %\n")  # as a run prints
 
 
 def main(
-    out: Annotated[Path, typer.Option(help="File for the measurements.")],
+    out: Annotated[Path, typer.Option(parser=path, help="File for the measurements.")],
     profile: Annotated[str, typer.Option(help="The profile that is run.")] = "default",
-    jobs: Annotated[list[int], typer.Option(min=1, help="Experiments at a time; may be given several times.")] = JOBS,
+    jobs: Annotated[list[int], number("jobs", "Experiments at a time; may be given several times.")] = JOBS,
 ) -> None:
     """Time whole runs of the workflow, one after the other; write JSON, print the rows."""
     watch = Stopwatch()

@@ -23,6 +23,7 @@ import yaml
 
 from resnest_core import pickle_contents, trained_weights
 from resnest_core.errors import InputError, unknown
+from resnest_core.places import expanded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -97,7 +98,7 @@ def published(name: str) -> Checkpoint:
 
 def weights_directory() -> Path:
     """Where published files are kept: $RESNEST_WEIGHTS, or else ~/.cache/resnest_core."""
-    return Path(os.environ.get("RESNEST_WEIGHTS") or Path.home() / ".cache" / "resnest_core")
+    return Path(expanded(os.environ.get("RESNEST_WEIGHTS", "")) or Path.home() / ".cache" / "resnest_core")
 
 
 def locate(name: str, directory: Path | None = None) -> Path | None:

@@ -13,6 +13,10 @@ class InputError(ValueError):
     def __init__(self, message: str) -> None:
         super().__init__(one_line(message) if WRAPPED in message else message)
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback."""
+        return [f"error: {self}"]
+
 
 def one_line(message: str) -> str:
     """A message without its line breaks; of one that a loader's process passed on, what was raised there."""

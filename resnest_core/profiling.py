@@ -19,6 +19,7 @@ from resnest_core.evaluation.results import Metric, metric, quartiles
 from resnest_core.memory import inference_memory
 from resnest_core.models import create_model
 from resnest_core.models.resnet import ResNet
+from resnest_core.ranges import check
 
 COMMON_CROP_SIZE = 224
 
@@ -64,9 +65,10 @@ def measure_speed(
     `crop_size` is one for all, or one for each network. Models are switched to evaluation mode and must be on `device`.
     """
     sizes = crop_size if isinstance(crop_size, Mapping) else dict.fromkeys(models, crop_size)
-    if batch_size < 1 or rounds < 1 or not sizes or min(sizes.values()) < 1:
-        given = f"batch size {batch_size}, crop size {crop_size}, {rounds} rounds of {len(models)} networks"
-        raise InputError(f"{given}; each must be 1 or more")
+    if not sizes:
+        raise InputError("there are no networks to time; give one or more")
+    for size in sizes.values():
+        check("efficiency", batch_size=batch_size, crop_size=size, rounds=rounds)
     generator = torch.Generator().manual_seed(0)
     images = {s: torch.randn(batch_size, 3, s, s, generator=generator).to(device) for s in sorted({*sizes.values()})}
     calls = {name: partial(_pass, model.eval(), images[sizes[name]]) for name, model in models.items()}

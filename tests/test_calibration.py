@@ -270,6 +270,6 @@ class TestRuns:
         assert not (tmp_path / "out").exists()
 
     def test_no_bins(self, runs: list[Finished], tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="bins is 0; it must be 1 or more"):
+        with pytest.raises(InputError, match="bins 0 is not possible; valid: a whole number from 1"):
             calibrate(runs, tmp_path / "out", bins=0)
         assert not (tmp_path / "out").exists()

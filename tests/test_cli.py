@@ -116,7 +116,10 @@ BAD = {
     "model": (["evaluate", "resnest5", "--out", "OUT"], "unknown model 'resnest5' (did you mean 'resnest50'?)"),
     "task": (["models", "--task", "chess"], "unknown task 'chess'; valid: classification"),
     "dataset": (["train", "mini_resnest11", "--dataset", "mnist", "--out", "OUT"], "unknown data set 'mnist'"),
-    "crop": (["evaluate", "resnest50", "--crop-size", "0", "--out", "OUT"], "crop size 0 is not possible"),
+    "crop": (
+        ["evaluate", "resnest50", "--crop-size", "0", "--out", "OUT"],
+        "--crop-size 0 is not possible; valid: ",
+    ),
     "weights": (["evaluate", "resnest50", "--weights", "none.pth", "--out", "OUT"], "none.pth"),
     "fetch": (["weights", "fetch", "resnest51"], "unknown published weights 'resnest51'"),
     "data": (

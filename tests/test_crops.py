@@ -96,5 +96,5 @@ def test_large_scores_are_kept_on_the_cpu() -> None:
 
 
 def test_a_negative_budget() -> None:
-    with pytest.raises(InputError, match="memory budget is -1"):
+    with pytest.raises(InputError, match="memory_budget -1 is not possible"):
         runner(Short(1), budget=-1)

@@ -165,7 +165,7 @@ def test_weights_that_are_not_finite_are_named_with_the_image(tmp_path: Path) ->
 
 
 def test_a_negative_side() -> None:
-    with pytest.raises(InputError, match="short_side is -1; it must be above 0"):
+    with pytest.raises(InputError, match="short_side -1 is not possible; valid: a whole number from 0"):
         Protocol(short_side=-1)
 
 

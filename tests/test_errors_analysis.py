@@ -238,7 +238,7 @@ class TestRuns:
             compare_errors((runs * 2)[:count], tmp_path / "out")
 
     def test_no_examples(self, runs: list[Finished], tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="per_kind is 0; it must be 1 or more"):
+        with pytest.raises(InputError, match="per_kind 0 is not possible; valid: a whole number from 1"):
             compare_errors(runs, tmp_path / "out", per_kind=0)
 
     @pytest.mark.parametrize(("right", "count"), [(True, "100"), (False, "0")])

@@ -77,6 +77,6 @@ def test_the_measurement_holds_what_records_and_networks_say(runs: list[str], tm
 def test_no_run_and_no_round(runs: list[str], tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no run is given"):
         measure_frontier([], tmp_path, device="cpu")
-    with pytest.raises(InputError, match="each must be 1 or more"):
+    with pytest.raises(InputError, match="rounds 0 is not possible"):
         measure_frontier(runs, tmp_path, rounds=0, device="cpu")
     assert not (tmp_path / "result.json").exists()

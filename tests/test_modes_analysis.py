@@ -157,5 +157,5 @@ def test_the_summary_and_its_figure(runs: list[str], measured: tuple[Path, dict[
 
 def test_no_image_in_a_batch_and_no_round() -> None:
     for wrong in ({"batch_size": 0}, {"rounds": 0}):
-        with pytest.raises(InputError, match="each must be 1 or more"):
+        with pytest.raises(InputError, match="is not possible; valid: a whole number from 1 to"):
             Timing(**wrong)

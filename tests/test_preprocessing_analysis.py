@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -223,16 +224,18 @@ class TestSmallRuns:
     @pytest.mark.parametrize(
         ("sweep", "message"),
         [
-            (Sweep(rules=("middle",)), "unknown preprocessing rule 'middle'"),
-            (Sweep(interpolations=("nearest",)), "unknown interpolation 'nearest'"),
-            (Sweep(decoders=("opencv",)), "unknown decoder 'opencv'"),
-            (Sweep(sizes=(0,)), "crop size 0 is not possible"),
-            (Sweep(quality=100), "JPEG quality 100 is not possible"),
+            ({"rules": ("middle",)}, "unknown preprocessing rule 'middle'"),
+            ({"interpolations": ("nearest",)}, "unknown interpolation 'nearest'"),
+            ({"decoders": ("opencv",)}, "unknown decoder 'opencv'"),
+            ({"sizes": (0,)}, "sizes 0 is not possible"),
+            ({"quality": 100}, "quality 100 is not possible; valid: a whole number"),
         ],
     )
-    def test_bad_sweeps_are_refused(self, small: list[str], tmp_path: Path, sweep: Sweep, message: str) -> None:
+    def test_bad_sweeps_are_refused(
+        self, small: list[str], tmp_path: Path, sweep: dict[str, Any], message: str
+    ) -> None:
         with pytest.raises(InputError, match=message):
-            measure_preprocessing(small, tmp_path, sweep, limit=2, device="cpu")
+            measure_preprocessing(small, tmp_path, Sweep(**sweep), limit=2, device="cpu")
         assert list(tmp_path.iterdir()) == []
 
 

@@ -96,8 +96,8 @@ class TestSpeed:
 
     @pytest.mark.parametrize("bad", ["batch_size", "crop_size", "rounds"])
     def test_nothing_to_measure(self, bad: str) -> None:
-        with pytest.raises(InputError, match="each must be 1 or more"):
-            measure_speed({}, **({"batch_size": 1, "crop_size": 1, "rounds": 1} | {bad: 0}))
+        with pytest.raises(InputError, match=f"{bad} 0 is not possible; valid: a whole number from 1"):
+            measure_speed({"a": Recorder("a", [], 0.5)}, **({"batch_size": 1, "crop_size": 1, "rounds": 1} | {bad: 0}))
 
 
 def test_the_metrics_of_the_efficiency_study() -> None:

@@ -241,7 +241,7 @@ class TestRuns:
         ("given", "message"),
         [
             ({"baseline": "resnet"}, "unknown baseline 'resnet'.*; valid: mini_resnest11, mini_resnetd11"),
-            ({"limit": -1}, "limit -1 is negative"),
+            ({"limit": -1}, "limit -1 is not possible"),
             ({"device": "tpu"}, "device 'tpu' cannot be used"),
             ({"real_labels": "real.json"}, "is of data set 'fashion_mnist'; ReaL's labels are of 'imagenet'"),
         ],

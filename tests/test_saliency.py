@@ -289,7 +289,7 @@ def test_pictures_are_stored_with_their_heat(runs: list[Finished], analysed: Pat
 
 
 def test_bad_requests(runs: list[Finished], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="limit -1 is negative"):
+    with pytest.raises(InputError, match="limit -1 is not possible"):
         analyse_saliency(runs, tmp_path, limit=-1)
     other = Finished(runs[1].directory)
     other.__dict__["settings"] = replace(runs[1].settings, preprocessing="resize_then_crop")

@@ -26,6 +26,7 @@ from resnest_core.models.split_attention import SplitAttentionConv2d
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check_fields
 
 MAPS, BLOCKS = "attention.parquet", "blocks.parquet"  # a row an image and block; a row a block
 ROUNDING = 1e-3  # of the greatest logit: two classes so close may change places on another device or in another batch
@@ -58,8 +59,7 @@ class Examination:
     seed: int
 
     def __post_init__(self) -> None:
-        if self.limit < 0:
-            raise InputError(f"limit is {self.limit}; it must be 0, for all images, or more")
+        check_fields(self)
         if self.radix < 1:
             raise InputError(
                 f"run '{self.run.name}' is of '{self.run.model_name}', which has no split attention (radix 0); give "

@@ -23,6 +23,7 @@ from resnest_core.experiments.finished import Finished, described
 from resnest_core.files import output_directory, replacing
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check
 from resnest_core.statistics import CONFIDENCE
 
 BINS, DRAWS, TRIALS = 15, 2000, 1000
@@ -186,8 +187,7 @@ def calibrate(runs: Sequence[Finished], out: str | Path, *, bins: int = BINS, se
     Raises InputError for a number of bins below 1, a run without logits, and fewer than two images.
     """
     watch = Stopwatch()
-    if bins < 1:
-        raise InputError(f"bins is {bins}; it must be 1 or more")
+    check(bins=bins, seed=seed)
     scores = {(run.name, scaled): table for run in runs for scaled, table in _states(run, seed).items()}
     pairs = _baselines(runs)
     directory = output_directory(out)

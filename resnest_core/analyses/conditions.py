@@ -7,6 +7,7 @@ from typing import Any
 from resnest_core.data import FashionMNIST
 from resnest_core.data.transforms import FASHION_MNIST_MEAN, FASHION_MNIST_STD, Preprocessing
 from resnest_core.experiments.finished import Finished
+from resnest_core.ranges import check, check_fields
 
 REFERENCE, CROSSED, RESOLUTION = "reference", "crossed", "resolution"
 STORED = "stored"  # instead of a decoder: the pixels of a data set that has no files
@@ -26,6 +27,11 @@ class Sweep:
     decoders: Sequence[str] = ("pillow", "torchvision", "draft")
     sizes: Sequence[int] = ()
     quality: int = 90
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        for size in self.sizes:
+            check(sizes=size)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from resnest_core.experiments.finished import Finished, described
 from resnest_core.files import output_directory, replacing
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check
 from resnest_core.statistics import holm, mcnemar, wilson
 
 CLASSES = "classes.parquet"  # beside the records: a row a class
@@ -148,8 +149,7 @@ def compare_errors(runs: Sequence[Finished], out: str | Path, *, per_kind: int =
     watch = Stopwatch()
     if len(runs) != 2:
         raise InputError(f"{len(runs)} runs are given; mistakes are compared of two")
-    if per_kind < 1:
-        raise InputError(f"per_kind is {per_kind}; it must be 1 or more")
+    check(per_kind=per_kind)
     dataset = runs[0].test_set
     records = paired_records(runs[0].records, runs[1].records)
     metrics = _metrics(records, runs[0].name, runs[1].name)

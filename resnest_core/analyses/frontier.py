@@ -17,6 +17,7 @@ from resnest_core.memory import inference_memory
 from resnest_core.outputs import claims
 from resnest_core.profiling import count_parameters, measure_speed, multiply_adds
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check
 from resnest_core.statistics import holm, mcnemar
 
 COSTS = ("parameters", "multiply_adds", "seconds", "memory")
@@ -33,6 +34,7 @@ def measure_frontier(
     for each cost the number of runs that `beat` it; `passes.parquet` with the timed passes; and `result.json`. Time is
     that of an image in batches of `batch_size`, memory what inference of a batch takes, weights and all.
     """
+    check(batch_size=batch_size, rounds=rounds)
     watch, directory, where = Stopwatch(), output_directory(out), choose_device(device)
     finished = open_runs(runs)
     passes = _passes(finished, batch_size, rounds, where)

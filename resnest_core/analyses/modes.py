@@ -34,6 +34,7 @@ from resnest_core.modes import (
 from resnest_core.outputs import claims
 from resnest_core.profiling import take_turns
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check_fields
 from resnest_core.statistics import PairedTest, holm, mcnemar
 
 PASSES = "passes.parquet"
@@ -50,8 +51,7 @@ class Timing:
     trial_seconds: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.rounds < 1:
-            raise InputError(f"batches of {self.batch_size} in {self.rounds} rounds; each must be 1 or more")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from resnest_core.data.base import select
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import Metric, metric
 from resnest_core.experiments.finished import Finished
+from resnest_core.ranges import check
 from resnest_core.statistics import wilson
 
 
 def chosen_images(targets: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     """Indices of the first `limit` images (0: all) of those with these targets (n,), when classes take turns."""
-    if limit < 0:
-        raise InputError(f"limit {limit} is negative; valid: 0 for all images, or how many to take")
+    check(limit=limit)
     return select(targets, limit)
 
 

@@ -38,6 +38,7 @@ from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check
 from resnest_core.statistics import holm, mcnemar, mean_interval
 
 Plans = Mapping[str, Sequence[Condition]]  # of each run
@@ -55,6 +56,7 @@ def measure_preprocessing(
     decoded images apart), predicted, correct; and `result.json` with the metrics `RUN.CONDITION.METRIC`. Raises
     InputError where the reference does not repeat the predictions that the run recorded.
     """
+    check(limit=limit)
     watch, directory, where = Stopwatch(), output_directory(out), choose_device(device)
     finished = open_runs(runs)
     plans = {run.name: conditions(reference(run), sweep) for run in finished}

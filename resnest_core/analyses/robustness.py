@@ -25,6 +25,7 @@ from resnest_core.files import output_directory, replacing
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check
 
 
 @claims("robustness analysis")
@@ -46,6 +47,7 @@ def measure_robustness(
     `result.json` with what `corruption_scores.metrics` computes from these, and `RUN.real`, the accuracy (%) on ReaL's
     labels.
     """
+    check(limit=limit, seed=seed)
     watch, directory, where = Stopwatch(), output_directory(out), choose_device(device)
     finished = open_runs(runs)
     base = _baseline(finished, baseline)

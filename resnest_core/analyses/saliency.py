@@ -27,6 +27,7 @@ from resnest_core.files import output_directory, replacing
 from resnest_core.models.resnet import ResNet
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
+from resnest_core.ranges import check
 
 LEAST_SIDE = 4  # pixels of a map: one of 2 x 2 says nothing of where in the image
 MARKED = 0.2  # of the pixels, those with most heat, are hidden
@@ -87,10 +88,9 @@ def analyse_saliency(
     of `cam_layer`; `seed` places what is hidden without regard to heat. All in float32.
     Holds 8 bytes a pixel of the images and run in memory.
     """
+    check(limit=limit, stage=stage, seed=seed)
     watch, directory = Stopwatch(), output_directory(out)
     _check_alike(runs)
-    if limit < 0:
-        raise InputError(f"limit {limit} is negative; valid: 0 for all images, or how many to take")
     data, where = runs[0].test_set, choose_device(device)
     chosen = balanced_order(data.targets)[: limit or None]
     views = [_view(run, chosen, stage, seed, where) for run in runs]

@@ -5,9 +5,12 @@ from typing import Annotated
 
 import typer
 
-from resnest_core.cli.options import Data, Limit, Out, Overwrite
+from resnest_core.cli.options import Data, Limit, Out, Overwrite, number, path
+from resnest_core.places import from_caller
 
-Directory = Annotated[str, typer.Option("--data", help="Directory or URL of the tars.")]
+Directory = Annotated[
+    str, typer.Option("--data", parser=from_caller, metavar="PLACE", help="Directory or URL of the tars.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,7 +24,7 @@ def shard(
     dataset: Annotated[str, typer.Option(help="imagenet, imagefolder, file_list, fashion_mnist ...")],
     data: Data = "",
     split: Annotated[str, typer.Option(help="test or train; it is the folder in --out, too.")] = "test",
-    images_per_shard: Annotated[int, typer.Option(min=1, help="Images in a tar.")] = 10_000,
+    images_per_shard: Annotated[int, number("images_per_shard", "Images in a tar.")] = 10_000,
     limit: Limit = 0,
     overwrite: Overwrite = False,
 ) -> None:
@@ -40,10 +43,13 @@ def shard(
 def index(
     data: Directory,
     out: Annotated[
-        Path | None, typer.Option(help="Directory for the index, where the tars' own cannot be written.")
+        Path | None, typer.Option(parser=path, help="Directory for the index, where the tars' own cannot be written.")
     ] = None,
     classes: Annotated[
-        str, typer.Option(help="Text file with the name of a class a line; classes.txt in --data.")
+        str,
+        typer.Option(
+            parser=from_caller, metavar="FILE", help="Text file with the name of a class a line; classes.txt in --data."
+        ),
     ] = "",
     overwrite: Overwrite = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnest_core import distributed
-from resnest_core.cli.options import Data, Device, Limit, Model, Out, Overwrite, Weights, Workers
+from resnest_core.cli.options import Data, Device, Limit, Model, Out, Overwrite, Weights, Workers, number, path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,13 +28,13 @@ View = Annotated[
 ]
 MemoryBudget = Annotated[
     float,
-    typer.Option(min=0, help="Segmentation: GiB for the crops that go through at once; 0 for the device's default."),
+    number("memory_budget", "Segmentation: GiB for the crops that go through at once; 0 for the device's default."),
 ]
 ShortSide = Annotated[
-    int, typer.Option(min=0, help="Detection: short side of what the network sees, in pixels; 0 for its own.")
+    int, number("short_side", "Detection: short side of what the network sees, in pixels; 0 for its own.")
 ]
-Picture = Annotated[Path, typer.Option("--out", help="Picture to write: .png, .svg or .pdf.")]
-Photograph = Annotated[Path, typer.Argument(help="A photograph.")]
+Picture = Annotated[Path, typer.Option("--out", parser=path, help="Picture to write: .png, .svg or .pdf.")]
+Photograph = Annotated[Path, typer.Argument(parser=path, help="A photograph.")]
 Whose = Annotated[
     str,
     typer.Option("--dataset", help="Name of the data set; if not given, the one that the network is published for."),
@@ -55,13 +55,14 @@ def evaluate(
     dataset: Whose = "",
     weights: Weights = "published",
     crop_size: Annotated[
-        int | None, typer.Option(help="Classifiers: side of the input in pixels; the checkpoint's own if not given.")
+        int | None,
+        number("crop_size", "Classifiers: side of the input in pixels; the checkpoint's own if not given.", "evaluate"),
     ] = None,
     preprocessing: Annotated[
         str, typer.Option(help="Classifiers: centre_square (the authors') or resize_then_crop.")
     ] = "",
     interpolation: Annotated[str, typer.Option(help="Classifiers: bicubic (the authors') or bilinear.")] = "",
-    batch_size: Annotated[int, typer.Option(help="Classifiers: images in a forward pass.")] = 32,
+    batch_size: Annotated[int, number("batch_size", "Classifiers: images in a forward pass.")] = 32,
     view: View = "multi_scale",
     memory_budget: MemoryBudget = 0.0,
     short_side: ShortSide = 0,
@@ -92,7 +93,7 @@ def evaluate(
         line = _detector_line(common, dataset, machine, short_side)
     else:
         ways = {"preprocessing": preprocessing, "interpolation": interpolation}
-        images: dict[str, Any] = {"crop_size": _checked_crop_size(crop_size), **ways}
+        images: dict[str, Any] = {"crop_size": crop_size or 0, **ways}
         line = _classifier_line(common | images, dataset, machine | {"batch_size": batch_size})
     distributed.part_with(line)
 
@@ -131,7 +132,7 @@ def detect(
     image: Photograph,
     out: Picture,
     weights: Weights = "published",
-    least_score: Annotated[float, typer.Option(min=0, max=1, help="Show what has this score or more.")] = 0.5,
+    least_score: Annotated[float, number("least_score", "Show what has this score or more.")] = 0.5,
     short_side: ShortSide = 0,
     device: Device = "auto",
     overwrite: Overwrite = False,
@@ -197,13 +198,6 @@ def _checked_task(model: str, context: typer.Context) -> str:
                 f"'{model}' is a network for {task.replace('_', ' ')}"
             )
     return task
-
-
-def _checked_crop_size(crop_size: int | None) -> int:
-    """0, which stands for the checkpoint's own, if none was given; one of 0 that was given is an error."""
-    from resnest_core.data.transforms import Preprocessing
-
-    return 0 if crop_size is None else Preprocessing(crop_size=crop_size).crop_size
 
 
 def _check_picture(path: Path, overwrite: bool) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resnest_core import distributed
-from resnest_core.cli.options import Data, Device, Model, Out, Overwrite, Workers
+from resnest_core.cli.options import Data, Device, Model, Out, Overwrite, Workers, number
 
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="imagenet, imagefolder (class folders), file_list, shards or fashion_mnist.")
@@ -40,20 +40,20 @@ def train(
     out: Out,
     data: Data = "",
     dataset: DatasetName = "fashion_mnist",
-    epochs: Annotated[float, typer.Option(help="Passes over the training images.")] = 1.0,
-    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="For a batch of 256, to which it is proportional.")] = 0.4,
-    weight_decay: Annotated[float, typer.Option(help="On weights; biases and normalisation do not decay.")] = 2e-4,
-    label_smoothing: Annotated[float, typer.Option(help="Part of the target spread over all classes.")] = 0.1,
-    mixup: Annotated[float, typer.Option(help="Alpha of mixup; 0 for none.")] = 0.0,
-    dropout: Annotated[float, typer.Option(help="Before the last layer.")] = 0.0,
-    dropblock: Annotated[float, typer.Option(help="In the last two stages.")] = 0.0,
+    epochs: Annotated[float, number("epochs", "Passes over the training images.")] = 1.0,
+    batch_size: Annotated[int, number("batch_size", "Images in a step.", "train")] = 64,
+    learning_rate: Annotated[float, number("learning_rate", "For a batch of 256, to which it is proportional.")] = 0.4,
+    weight_decay: Annotated[float, number("weight_decay", "On weights; biases and normalisation do not decay.")] = 2e-4,
+    label_smoothing: Annotated[float, number("label_smoothing", "Part of the target spread over all classes.")] = 0.1,
+    mixup: Annotated[float, number("mixup", "Alpha of mixup; 0 for none.")] = 0.0,
+    dropout: Annotated[float, number("dropout", "Before the last layer.")] = 0.0,
+    dropblock: Annotated[float, number("dropblock", "In the last two stages.")] = 0.0,
     augment: Annotated[bool, typer.Option(help="Move and mirror Fashion-MNIST images.")] = False,
     precision: Annotated[str, typer.Option(help="Of convolutions and products: fp32, tf32 or bf16.")] = "fp32",
-    seed: Annotated[int, typer.Option(help="Of the weights, the order and the augmentation.")] = 0,
+    seed: Annotated[int, number("seed", "Of the weights, the order and the augmentation.")] = 0,
     device: Device = "auto",
     workers: Workers = 2,
-    limit: Annotated[int, typer.Option(min=0, help="Train on this many images; 0 for all.")] = 0,
+    limit: Annotated[int, number("limit", "Train on this many images; 0 for all.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a classifier, evaluate it, and write weights, curves, records and result; goes on if interrupted.
@@ -92,9 +92,9 @@ def train(
 
 def benchmark(
     networks: Annotated[list[str], typer.Argument(help="Names of networks, measured by turns.")],
-    batch_size: Annotated[int, typer.Option(min=1, help="Images in a forward pass.")] = 4,
-    crop_size: Annotated[int, typer.Option(min=1, help="Side of the input in pixels.")] = 224,
-    rounds: Annotated[int, typer.Option(min=1, help="Passes of each network.")] = 5,
+    batch_size: Annotated[int, number("batch_size", "Images in a forward pass.")] = 4,
+    crop_size: Annotated[int, number("crop_size", "Side of the input in pixels.", "benchmark")] = 224,
+    rounds: Annotated[int, number("rounds", "Passes of each network.")] = 5,
     device: Device = "auto",
 ) -> None:
     """Measure networks with random weights: parameters, multiply-adds, speed, latency and memory."""

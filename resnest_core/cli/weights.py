@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from resnest_core import checkpoints, downloads
 from resnest_core.checkpoints import Checkpoint
+from resnest_core.cli.options import path
 from resnest_core.errors import InputError
 from resnest_core.files import sha256
 
@@ -49,7 +50,9 @@ def check(
 @app.command()
 def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME")],
-    directory: Annotated[Path | None, typer.Option(help="Where to, instead of RESNEST_WEIGHTS or the cache.")] = None,
+    directory: Annotated[
+        Path | None, typer.Option(parser=path, help="Where to, instead of RESNEST_WEIGHTS or the cache.")
+    ] = None,
 ) -> None:
     """Fetch weights: each mirror in turn, verified, whole or not at all. One that fails does not stop the others."""
     for name in names:

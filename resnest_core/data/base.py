@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.ranges import check
 from resnest_core.stages import stage
 
 SPLITS = ("test", "train")
@@ -167,8 +168,7 @@ def check_selection(split: str, limit: int) -> None:
     """InputError unless there can be such a split and such a limit."""
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    if limit < 0:
-        raise InputError(f"limit {limit} is negative; valid: 0 for all images, or how many to take")
+    check(limit=limit)
 
 
 def balanced_order(targets: np.ndarray) -> np.ndarray:

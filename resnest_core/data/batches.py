@@ -16,6 +16,7 @@ from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.transforms import Preprocessing, augment_batch, to_batch, training_transform
 from resnest_core.errors import InputError
+from resnest_core.ranges import check
 
 Transform = Callable[[Image.Image], Tensor]
 
@@ -155,5 +156,4 @@ def epoch_length(dataset: Dataset, batch_size: int) -> int:
 
 def check_batch_size(batch_size: int) -> None:
     """InputError if batches cannot be of this size."""
-    if batch_size < 1:
-        raise InputError(f"batch size is {batch_size}; it must be 1 or more")
+    check(batch_size=batch_size)

@@ -7,12 +7,12 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.ranges import check
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
     """An image as JPEG data, by Pillow with its usual subsampling of colours; `quality` is from 1 to 95."""
-    if not 1 <= quality <= 95:
-        raise InputError(f"JPEG quality {quality} is not possible; valid: whole numbers from 1 to 95")
+    check(quality=quality)
     data = io.BytesIO()
     image.save(data, "JPEG", quality=quality)
     return data.getvalue()

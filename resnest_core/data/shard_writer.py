@@ -14,6 +14,7 @@ from resnest_core.data.shard_index import CLASSES, INDEX, SUFFIXES, Index, make_
 from resnest_core.data.strings import Strings
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, replacing, write_json
+from resnest_core.ranges import check
 
 UNFINISHED = "unfinished.json"
 
@@ -65,8 +66,7 @@ def _member(name: str, *, shared: bool = False) -> str:
 
 def _begin(out: Path, dataset: Dataset, images_per_shard: int, overwrite: bool) -> None:
     """Mark what is written into `out`; InputError if anything else is there."""
-    if images_per_shard < 1:
-        raise InputError(f"{images_per_shard} images a shard are too few; valid: 1 or more")
+    check(images_per_shard=images_per_shard)
     about = {"digest": dataset.digest, "images": len(dataset), "images_per_shard": images_per_shard}
     marker = out / UNFINISHED
     unfinished = json.loads(marker.read_text()) if marker.exists() else None

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.ranges import check
 from resnest_core.stages import stage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -18,7 +19,6 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # Of all pixels of the 60,000 training images, as fractions of 255.
 FASHION_MNIST_MEAN = 0.28604
 FASHION_MNIST_STD = 0.35302
-LARGEST_CROP = 4096
 LARGEST_RESIZED = 2**26  # pixels of an image that is resized whole before a part is cut out; no benchmark's has as many
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -45,12 +45,7 @@ class Preprocessing:
             raise unknown("preprocessing rule", self.rule, _RULES)
         if self.interpolation not in _FILTERS:
             raise unknown("interpolation", self.interpolation, _FILTERS)
-        if not isinstance(self.crop_size, int) or not 1 <= self.crop_size <= LARGEST_CROP:
-            raise InputError(
-                f"crop size {self.crop_size!r} is not possible; valid: whole pixels from 1 to {LARGEST_CROP}"
-            )
-        if not 0 < self.ratio <= 1:
-            raise InputError(f"crop ratio {self.ratio!r} is not possible; valid: above 0 and up to 1")
+        check("preprocessing", crop_size=self.crop_size, ratio=self.ratio)
 
     def __call__(self, image: Image.Image) -> Tensor:
         with stage("resize"):

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from resnest_core import distributed
 from resnest_core.data import Dataset
 from resnest_core.data.base import check_classes
-from resnest_core.data.batches import check_batch_size, evaluation_batches
+from resnest_core.data.batches import evaluation_batches
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import choose_device, synchronise
 from resnest_core.errors import InputError
@@ -26,6 +26,7 @@ from resnest_core.evaluation.results import RECORDS, SCORED, Metric, classificat
 from resnest_core.memory import peak_memory
 from resnest_core.modes import Choice, Execution, Runner, choose
 from resnest_core.profiling import count_parameters, multiply_adds
+from resnest_core.ranges import check_fields
 from resnest_core.stages import stage
 
 
@@ -39,6 +40,9 @@ class Protocol:
     precision: str = "fp32"
     workers: int = 0
     keep_logits: bool = False
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def evaluate_classifier(
@@ -69,7 +73,6 @@ class _Run(Evaluation):
 
     def __init__(self, model: nn.Module, dataset: Dataset, preprocessing: Preprocessing, protocol: Protocol) -> None:
         super().__init__()
-        check_batch_size(protocol.batch_size)
         self.device, self.model = choose_device(protocol.device), model
         self.mode, self.precision = protocol.mode, protocol.precision
         self.dataset, self.preprocessing, self.protocol = dataset, preprocessing, protocol

@@ -8,6 +8,7 @@ from resnest_core.errors import InputError
 from resnest_core.memory import peak_memory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.modes import Execution, Runner
+from resnest_core.ranges import check
 
 CPU_BUDGET = 2 * 2**30
 GPU_SHARE = 0.8
@@ -26,8 +27,7 @@ class CropRunner:
     """
 
     def __init__(self, model: Segmenter, device: torch.device, execution: Execution, budget: float) -> None:
-        if budget < 0:
-            raise InputError(f"memory budget is {budget} GiB; it must be above 0, or 0 for the default")
+        check(memory_budget=budget)
         self.run, self.device = Runner(model, device, execution, torch.zeros(1, 3, SMALL, SMALL), "logits"), device
         self.budget = budget * GIB if budget else default_budget(device)
         self.memory_per_pixel = 0.0

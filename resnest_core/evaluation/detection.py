@@ -30,6 +30,7 @@ from resnest_core.memory import device_peak_memory
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.modes import Choice, Execution, Runner, check_mode, settled
 from resnest_core.profiling import count_parameters
+from resnest_core.ranges import check_fields
 
 TABLES = {"truths": TRUTHS, "detections": DETECTIONS, "segments": SEGMENTS}  # each in a file beside the records
 SMALL = 64  # side of the image that shows what normalisation follows
@@ -54,9 +55,7 @@ class Protocol:
         check_mode(self.mode, self.precision)
         if self.mode == "auto":
             raise InputError("mode 'auto' compares logits, which a detector does not give; valid: exact, fast")
-        for name in ("short_side", "long_side"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be above 0, or 0 for the network's own")
+        check_fields(self)
 
 
 class Predictor:

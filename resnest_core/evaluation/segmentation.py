@@ -29,6 +29,7 @@ from resnest_core.memory import device_peak_memory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.modes import Choice, Execution, Runner, choose, settled
 from resnest_core.profiling import count_parameters, multiply_adds
+from resnest_core.ranges import check_fields
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class Protocol:
     precision: str = "fp32"
     workers: int = 0
     memory_budget: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
 
 def evaluate_segmenter(

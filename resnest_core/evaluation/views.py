@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from resnest_core.errors import InputError
+from resnest_core.ranges import check_fields
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 Infer = Callable[[Tensor], Tensor]
@@ -35,12 +36,11 @@ class View:
     crop_size: int = 480
 
     def __post_init__(self) -> None:
-        if not self.scales or min(self.scales) <= 0:
+        if not self.scales or not all(0 < scale < math.inf for scale in self.scales):
             raise InputError(f"scales are {self.scales}; give one or more above 0")
         if self.base_side not in ("long", "short"):
             raise InputError(f"base_side is '{self.base_side}'; valid: long, short")
-        if self.base_size < 1 or self.crop_size < 0:
-            raise InputError(f"base_size {self.base_size} or crop_size {self.crop_size} is not possible; give pixels")
+        check_fields(self, "view")
 
     @property
     def stride(self) -> int:

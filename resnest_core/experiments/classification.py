@@ -12,6 +12,7 @@ from resnest_core.evaluation.classification import Protocol, evaluate_classifier
 from resnest_core.experiments.base import Experiment, Network
 from resnest_core.models import create_model
 from resnest_core.models.variants import CLASSIFIERS
+from resnest_core.ranges import check_fields
 from resnest_core.training.classification import Recipe, train_classifier
 
 MONITORED_IMAGES = 500
@@ -42,6 +43,7 @@ class Classification(Experiment):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.model not in CLASSIFIERS:
             raise unknown("classifier", self.model, CLASSIFIERS)
 

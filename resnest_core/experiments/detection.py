@@ -19,6 +19,7 @@ from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.models.rcnn.variants import DETECTORS
+from resnest_core.ranges import check_fields
 from resnest_core.training.detection import Recipe, train_detector
 
 OWN = "coco_format"
@@ -53,6 +54,7 @@ class ObjectDetection(Transfer):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.model not in DETECTORS:
             raise unknown("detector", self.model, DETECTORS)
         self.check_beginning()

@@ -17,7 +17,6 @@ from resnest_core import checkpoints
 from resnest_core.data import Dataset
 from resnest_core.data.base import Images
 from resnest_core.data.batches import Transform, network_input
-from resnest_core.data.storage import is_url
 from resnest_core.devices import autocast, choose_device, place
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
@@ -25,10 +24,10 @@ from resnest_core.evaluation.results import RECORDS, RESULT
 from resnest_core.experiments.classification import Classification
 from resnest_core.models import create_model
 from resnest_core.models.resnet import ResNet
+from resnest_core.places import from_root, here_or_from_root
 from resnest_core.training.classification import Recipe
 from resnest_core.training.loop import WEIGHTS
 
-ROOT = Path(__file__).resolve().parents[2]
 Data = TypeVar("Data", bound=Images)
 
 
@@ -50,7 +49,7 @@ class Finished:
 
     @cached_property
     def path(self) -> Path:
-        return seen_from_root(self.directory)
+        return Path(here_or_from_root(self.directory))
 
     @cached_property
     def result(self) -> dict[str, Any]:
@@ -67,9 +66,8 @@ class Finished:
         """The experiment, whose network is not trained again."""
         given = dict(self.result["parameters"])
         given |= {"protocol": Protocol(**given["protocol"]), "recipe": Recipe(**given["recipe"])}
-        weights = given["weights"] or str(self.path / WEIGHTS)
-        given["weights"] = weights if weights == "published" else str(seen_from_root(weights))
-        given["data"] = given["data"] and place_seen_from_root(given["data"])
+        given["weights"] = from_root(given["weights"]) or str(self.path / WEIGHTS)
+        given["data"] = from_root(given["data"])
         return Classification(**given)
 
     @property
@@ -125,9 +123,7 @@ class Finished:
 def evaluated(images: Data, result: Mapping[str, Any], directory: str | Path) -> Data:
     """The `images` that an experiment opens again, if they are those that its result is of."""
     if images.digest != result["provenance"]["data_digest"]:
-        raise InputError(
-            f"the images of '{directory}' are not those that it was evaluated on; run it again"
-        )
+        raise InputError(f"the images of '{directory}' are not those that it was evaluated on; run it again")
     return images
 
 
@@ -149,16 +145,6 @@ def open_runs(directories: Iterable[str]) -> list[Finished]:
 def described(runs: Sequence[Finished], **own: Any) -> dict[str, Any]:
     """The parameters that the result of an analysis stores: the runs, the network of each, and its `own`."""
     return {"runs": [run.directory for run in runs], "models": {run.name: run.model_name for run in runs}, **own}
-
-
-def seen_from_root(path: str) -> Path:
-    """A path as it is, or seen from the root of the repository, where the study's notebooks run."""
-    return Path(path) if Path(path).exists() or Path(path).is_absolute() else ROOT / path
-
-
-def place_seen_from_root(place: str) -> str:
-    """As `seen_from_root`, of a place that may be a URL, too."""
-    return place if is_url(place) else str(seen_from_root(place))
 
 
 def _batches(inputs: Iterator[Tensor], size: int) -> Iterator[Tensor]:

@@ -23,6 +23,7 @@ from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.models.variants import SEGMENTERS
+from resnest_core.ranges import check_fields
 from resnest_core.training.segmentation import Recipe, train_segmenter
 
 MONITORED_IMAGES = 20
@@ -87,6 +88,7 @@ class SemanticSegmentation(Transfer):
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.model not in SEGMENTERS:
             raise unknown("segmentation network", self.model, SEGMENTERS)
         view_of(self.view, self.dataset)

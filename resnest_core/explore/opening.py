@@ -23,7 +23,7 @@ from resnest_core.evaluation.results import RECORDS, RESULT
 from resnest_core.experiments.classification import Classification
 from resnest_core.experiments.detection import ObjectDetection
 from resnest_core.experiments.detection import dataset_of as detection_dataset_of
-from resnest_core.experiments.finished import Finished, evaluated, place_seen_from_root, seen_from_root
+from resnest_core.experiments.finished import Finished, evaluated
 from resnest_core.experiments.segmentation import SemanticSegmentation
 from resnest_core.experiments.segmentation import dataset_of as segmentation_dataset_of
 from resnest_core.explore.runs import Run
@@ -31,6 +31,7 @@ from resnest_core.files import sha256
 from resnest_core.models import create_model
 from resnest_core.models.resnet import ResNet
 from resnest_core.models.variants import SEGMENTERS
+from resnest_core.places import from_root
 from resnest_core.training.loop import WEIGHTS
 
 KEPT = 4  # networks of each kind; the largest have half a gigabyte of weights
@@ -180,10 +181,9 @@ def _reopened(run: Run, directory: Path) -> Dense:
         raise InputError(
             f"'{directory / RESULT}' is not of this version ({reason}); run that experiment again"
         ) from None
-    weights = settings.weights or str(directory / WEIGHTS)
-    weights = weights if weights == "published" else str(seen_from_root(weights))
+    weights = from_root(settings.weights) or str(directory / WEIGHTS)
     _check_weights(weights, run)
-    return replace(settings, weights=weights, backbone="", data=settings.data and place_seen_from_root(settings.data))
+    return replace(settings, weights=weights, backbone="", data=from_root(settings.data))
 
 
 def _check_weights(weights: str, run: Run) -> None:

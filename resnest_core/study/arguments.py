@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from resnest_core.errors import InputError, unknown
+from resnest_core.places import expanded
+from resnest_core.ranges import LONGEST, range_of, refusal
 from resnest_core.study.layout import ROOT, Layout
 
 USAGE = """./run_all.sh [--profile NAME] [--only STUDY] [--data DIR] [--jobs N] [--executor NAME]
@@ -23,7 +25,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         problem, _, values = message.partition(": ")
-        raise unknown("argument", values, flags()) if problem == "unrecognized arguments" else InputError(message)
+        if problem == "unrecognized arguments":
+            raise unknown("argument", values, flags())
+        raise InputError(re.sub(r"^argument (--\S+): ", r"\1 ", message))
 
 
 def flags() -> list[str]:
@@ -38,8 +42,14 @@ def parser() -> Parser:
     add("command", metavar="test", nargs="?", help="check the code and run the tests")
     add("--profile", metavar="NAME", default="default", help=f"one of {', '.join(profiles())} (default: default)")
     add("--only", metavar="STUDY", help="run this study and what it needs")
-    add("--data", metavar="DIR", type=_place, help="directory, list or URL of the data set (default: the embedded one)")
-    add("--jobs", metavar="N", type=_positive, help="experiments at a time (default: one a core; 100 on a cluster)")
+    add(
+        "--data",
+        metavar="DIR",
+        type=_place,
+        help="directory, list or URL of the data set; a relative path begins here, one in a profile at the "
+        "project's root (default: the embedded one)",
+    )
+    add("--jobs", metavar="N", type=_jobs, help="experiments at a time (default: one a core; 100 on a cluster)")
     add(
         "--executor", metavar="NAME", default="local", help=f"where they run: {' or '.join(EXECUTORS)} (default: local)"
     )
@@ -73,15 +83,18 @@ def profiles() -> list[str]:
 def _place(value: str) -> str:
     if "://" in value:
         return value
-    if not Path(value).exists():
+    place = expanded(value)
+    if not value or not Path(place).exists():
         raise argparse.ArgumentTypeError(f"'{value}' is not a directory, a file or a URL; give where the data set lies")
-    return str(Path(value).absolute())
+    return str(Path(place).absolute())
 
 
-def _positive(value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise argparse.ArgumentTypeError(f"'{value}' is not a number of jobs; give 1 or more")
-    return int(value)
+def _jobs(value: str) -> int:
+    valid = range_of("jobs")
+    number = int(value) if value.isdecimal() and len(value) < LONGEST else -1
+    if number not in valid:
+        raise argparse.ArgumentTypeError(str(refusal("--jobs", value, valid)).removeprefix("--jobs "))
+    return number
 
 
 def cores() -> int:

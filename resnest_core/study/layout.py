@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from resnest_core.places import ROOT
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from resnest_core.errors import InputError, unknown
 from resnest_core.files import write_json
+from resnest_core.places import PLACES, expanded
 from resnest_core.study.article_job import PROGRAMS
 from resnest_core.study.fingerprint import PACKAGE, Code, digest, notebook_digest
 from resnest_core.study.inputs import Inputs
@@ -218,7 +219,14 @@ def _given(layout: Layout, experiment: Experiment, notebook: Notebook, shared: P
     }
     given = {**ours, **own, **weights, **read}
     notebook.check(given, f"experiment '{experiment.key}'")
-    return given
+    if RUNS in notebook.annotations and not (given.get(RUNS) or notebook.defaults[RUNS]):
+        raise InputError(f"experiment '{experiment.key}' reads runs, and names none; give it runs_from: [STUDY/NAME]")
+    return {name: _home_expanded(value) if name in PLACES else value for name, value in given.items()}
+
+
+def _home_expanded(value: Any) -> Any:
+    """A parameter that names places, with ~ as the home directory."""
+    return [expanded(place) for place in value] if isinstance(value, list) else expanded(value)
 
 
 def _with_needs(known: dict[str, Experiment], chosen: Iterable[str]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from resnest_core import checkpoints, data
 from resnest_core.errors import InputError
+from resnest_core.places import is_path
 from resnest_core.study.layout import Layout
 from resnest_core.study.plan import Plan, Step
 from resnest_core.study.profiles import INHERITED
@@ -75,10 +76,10 @@ def _problem(layout: Layout, kind: str, name: str, where: str) -> str | None:
     """What is wrong with a thing that is needed, with the way to get it; None if it is there and right."""
     try:
         if kind != "data set":
-            checkpoints.resolve(where if where == "published" else layout.root / where, name)
+            checkpoints.resolve(str(layout.root / where) if is_path(where) else where, name)
         else:
             with redirect_stdout(io.StringIO()):
-                data.open_any(name, where or None)
+                data.open_any(name, str(layout.root / where) if is_path(where) else where or None)
     except InputError as error:
         return str(error)
     return None

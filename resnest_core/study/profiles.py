@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from resnest_core.errors import InputError
-from resnest_core.study.resources import Resources, Threads
+from resnest_core.study.resources import Resources, Threads, ranged
 
 Parameters = dict[str, Any]
 NAME = r"^[A-Za-z0-9][\w.-]*$"
@@ -44,7 +44,7 @@ class Study(BaseModel):
     parameters: Parameters = {}
     threads: Threads = None
     resources: Resources = Resources()
-    timeout: PositiveInt | None = None
+    timeout: Annotated[int, ranged("timeout")] | None = None
     experiments: Annotated[list[Entry], Field(min_length=1)]
 
 
@@ -167,6 +167,8 @@ def _describe(error: ErrorDetails) -> str:
     """A validation error in a line; the models tell which keys are valid where the error lies."""
     location = [str(part) for part in error["loc"] if part != "[key]"]
     where = ".".join(location) or "the file"
+    if error["type"] == "value_error":
+        return ".".join([*location[:-1], str(error["ctx"]["error"])])  # which begins with the key
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['msg'][0].lower()}{error['msg'][1:]}, but it is {error['input']!r}"
     models: dict[int, type[BaseModel]] = {1: Profile, 2: Resources, 3: Study, 4: Resources, 5: Entry}

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import psutil
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from resnest_core import ranges
 from resnest_core.study.arguments import cores
 
 MIB = 2**20
@@ -13,14 +14,24 @@ UNITS = {"MiB": 1, "GiB": 1024}
 Threads = Literal["all"] | None
 
 
+def ranged(name: str) -> BeforeValidator:
+    """The check of a key of a profile by the declared range of its name."""
+
+    def checked(value: object) -> object:
+        ranges.check(**{name: value})
+        return value
+
+    return BeforeValidator(checked)
+
+
 class Resources(BaseModel):
     """What a job of a cluster gets; on this machine, where --jobs shares out the cores, only `memory` counts."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    cores: PositiveInt = 1
-    memory: Annotated[str, Field(pattern=rf"^[1-9]\d* ({'|'.join(UNITS)})$")] = "4 GiB"
-    gpus: NonNegativeInt = 0
-    minutes: PositiveInt = 60
+    cores: Annotated[int, ranged("cores")] = 1
+    memory: Annotated[str, Field(pattern=rf"^[1-9]\d{{0,6}} ({'|'.join(UNITS)})$")] = "4 GiB"
+    gpus: Annotated[int, ranged("gpus")] = 0
+    minutes: Annotated[int, ranged("minutes")] = 60
 
     def updated(self, other: "Resources") -> "Resources":
         """These, but for what `other` says."""

@@ -17,7 +17,8 @@ from resnest_core.devices import autocast, choose_device, place, seed_everything
 from resnest_core.errors import unknown
 from resnest_core.files import output_directory
 from resnest_core.models import create_model
-from resnest_core.training.loop import Trained, Training, check_ranges, decaying, digests
+from resnest_core.ranges import check_fields
+from resnest_core.training.loop import Trained, Training, decaying, digests
 
 REFERENCE_BATCH = 256
 TRAINED = ("fp32", "tf32", "bf16")  # fp16 would need its gradients scaled
@@ -42,7 +43,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, _RANGES)
+        check_fields(self, "train")
         if self.precision not in TRAINED:
             raise unknown("precision of a training", self.precision, TRAINED)
 
@@ -50,20 +51,6 @@ class Recipe:
     def scaled_rate(self) -> float:
         """The highest learning rate at this batch size (Goyal et al. 2017)."""
         return self.learning_rate * self.batch_size / REFERENCE_BATCH
-
-
-_RANGES: list[tuple[str, float, float]] = [
-    ("epochs", 0, math.inf),
-    ("batch_size", 1, math.inf),
-    ("learning_rate", 0, math.inf),
-    ("momentum", 0, 1),
-    ("weight_decay", 0, math.inf),
-    ("warmup_epochs", 0, math.inf),
-    ("label_smoothing", 0, 1),
-    ("mixup", 0, math.inf),
-    ("dropout", 0, 1),
-    ("dropblock", 0, 1),
-]
 
 
 def train_classifier(

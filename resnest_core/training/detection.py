@@ -1,6 +1,5 @@
 """Training of detectors by the authors' recipe (`SOLVER` of their detectron2 configurations), or one for few steps."""
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,7 +19,8 @@ from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError, unknown
 from resnest_core.files import output_directory
 from resnest_core.models.rcnn.detector import Detector
-from resnest_core.training.loop import Trained, Training, check_ranges, decaying, digests, parts_of_batches
+from resnest_core.ranges import check_fields
+from resnest_core.training.loop import Trained, Training, decaying, digests, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -46,7 +46,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, _RANGES)
+        check_fields(self, "object_detection")
         if self.solver not in SOLVERS:
             raise unknown("solver", self.solver, SOLVERS)
         if self.smallest > self.largest:
@@ -56,16 +56,6 @@ class Recipe:
     def scaled_rate(self) -> float:
         """The highest learning rate at this batch size."""
         return self.learning_rate * self.batch_size / REFERENCE_BATCH
-
-
-_RANGES: list[tuple[str, float, float]] = [
-    ("epochs", 0, math.inf),
-    ("batch_size", 2, math.inf),  # pooled splits are one value a channel, which normalisation needs two of
-    ("learning_rate", 0, math.inf),
-    ("weight_decay", 0, math.inf),
-    ("warmup", 0, math.inf),
-    ("smallest", 1, math.inf),
-]
 
 
 def train_detector(

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -227,14 +227,6 @@ def parts_of_batches(order: list[int], batch_size: int) -> list[list[int]]:
     """This process's part of each batch of an epoch in which images come in an `order`, without a last short batch."""
     whole = range(0, len(order) - batch_size + 1, batch_size)
     return [order[first : first + batch_size][distributed.part()] for first in whole]
-
-
-def check_ranges(recipe: object, ranges: Sequence[tuple[str, float, float]]) -> None:
-    """InputError for the first field of a recipe that is not in its range."""
-    for name, low, high in ranges:
-        value = getattr(recipe, name)
-        if not low <= value <= high:
-            raise InputError(f"{name} is {value}; valid: {low} to {high}")
 
 
 def decaying(parameters: Iterable[nn.Parameter], decay: float, **group: float) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Fine-tuning of segmentation networks by the authors' recipe (`experiments/segmentation/train_dist.py` of
 PyTorch-Encoding), or one for few steps."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +23,8 @@ from resnest_core.evaluation.iou import count, mean_iou_present, pixel_accuracy
 from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.files import output_directory
 from resnest_core.models.deeplab import Segmenter
-from resnest_core.training.loop import Trained, Training, check_ranges, digests, parts_of_batches
+from resnest_core.ranges import check_fields
+from resnest_core.training.loop import Trained, Training, digests, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -52,7 +52,7 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, _RANGES)
+        check_fields(self, "semantic_segmentation")
         if self.solver not in SOLVERS:
             raise unknown("solver", self.solver, SOLVERS)
         if self.smallest > self.largest:
@@ -62,20 +62,6 @@ class Recipe:
     def scaled_rate(self) -> float:
         """The trunk's highest learning rate at this batch size."""
         return self.learning_rate * self.batch_size / REFERENCE_BATCH
-
-
-_RANGES: list[tuple[str, float, float]] = [
-    ("epochs", 0, math.inf),
-    ("batch_size", 2, math.inf),  # the pooled image is one value a channel, which normalisation needs two of
-    ("learning_rate", 0, math.inf),
-    ("head_rate", 0, math.inf),
-    ("weight_decay", 0, math.inf),
-    ("warmup", 0, math.inf),
-    ("auxiliary", 0, math.inf),
-    ("base_size", 1, math.inf),
-    ("crop_size", 1, math.inf),
-    ("smallest", 1e-3, math.inf),
-]
 
 
 def train_segmenter(

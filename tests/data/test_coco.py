@@ -505,7 +505,7 @@ def test_bad_requests_are_refused(tmp_path: Path, name: str) -> None:
     refused("data directory '.*' is empty", tmp_path, name)
     refused("data directory '.*absent' does not exist", tmp_path / "absent", name)
     refused("unknown split 'val'.*; valid: test, train", tmp_path, name, "val")
-    with pytest.raises(InputError, match="limit -1 is negative"):
+    with pytest.raises(InputError, match="limit -1 is not possible"):
         data.open_detection(name, tmp_path, limit=-1)
 
 

@@ -33,7 +33,7 @@ def test_bad_requests_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     refused("unknown split 'val'.*; valid: test, train", name, FIXTURES, split="val")
-    refused("limit -1 is negative; valid: 0 for all images", name, FIXTURES, limit=-1)
+    refused("limit -1 is not possible; valid: a whole number from 0 .*0 for all", name, FIXTURES, limit=-1)
     refused("data directory '.*absent' does not exist or is no directory", name, tmp_path / "absent")
     refused("data directory '.*file' does not exist or is no directory", name, tmp_path / "file")
     refused("data directory '.*empty' is empty", name, tmp_path / "empty")

@@ -398,7 +398,7 @@ def test_what_cannot_be_written(written: Path, tmp_path: Path) -> None:
     files = data.open_dataset("imagefolder", tmp_path / "folders")
     with pytest.raises(InputError, match=r"'.*set' holds shards already; give another directory"):
         write_shards(files, written, 3)
-    with pytest.raises(InputError, match="0 images a shard are too few"):
+    with pytest.raises(InputError, match="images_per_shard 0 is not possible"):
         write_shards(files, tmp_path / "new", 0)
     (tmp_path / "folders" / "ant" / "notes.md").write_text("notes")
     with pytest.raises(InputError, match=r"'ant/notes.md' is no image by its name; valid in a shard: names"):

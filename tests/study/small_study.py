@@ -132,7 +132,17 @@ studies:
 """
 
 
-MODULES = ("errors", "files", "data/contents", "data/storage", "data/strings")  # of the real core
+MODULES = (
+    "errors",
+    "files",
+    "parameters",
+    "places",
+    "programs",
+    "ranges",
+    "data/contents",
+    "data/storage",
+    "data/strings",
+)  # of the real core
 
 
 class Tree:

@@ -70,7 +70,7 @@ def test_an_experiment_may_read_others_that_have_run(tmp_path: Path) -> None:
         ),
         (one_study("{name: a}") + "resources: {memory: 4 GB}", ["resources.memory", "(MiB|GiB)", "'4 GB'"]),
         (one_study("{name: a}", "resources: {gpus: -1},"), ["studies.s.resources.gpus", "-1"]),
-        (one_study("{name: a}", "resources: {minutes: 1.5},"), ["studies.s.resources.minutes", "integer", "1.5"]),
+        (one_study("{name: a}", "resources: {minutes: 1.5},"), ["studies.s.resources.minutes", "whole number", "1.5"]),
         (one_study(""), ["experiments", "at least 1"]),
         (one_study("{name: 3}"), ["name", "string", "3"]),
         (one_study("{name: a}, {name: a}"), ["s/a", "twice"]),
