@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import yaml
 
-from resnest_core import pickle_contents, published_keys
+from resnest_core import pickle_contents, trained_weights
 from resnest_core.errors import InputError, unknown
 from resnest_core.places import expanded
 
@@ -161,27 +161,33 @@ def resolve(source: str | Path, name: str) -> Path:
 def read_state_dict(path: str | Path) -> dict[str, "Tensor"]:
     """The tensors of a .pth (old or new format), a .safetensors, or an authors' zip with one .pth, on the CPU.
 
-    Nothing in the file is ever run: only tensors and plain containers are read. A state dict inside
-    {"state_dict": ...} or {"model": ...} is taken out. Raises InputError for anything else, with the objects that a
-    file would import, or its size and first bytes.
+    Nothing in the file is ever run: only tensors and plain containers are read, and nothing else that a trainer stored
+    is made. A state dict inside {"state_dict": ...}, {"model": ...} and the like is taken out; a line says if moving
+    averages were there, too. Raises InputError for anything else, with the code that a file would run, or its size and
+    first bytes.
     """
     try:
-        return _read(Path(path))
+        state_dict, remark = _read(Path(path))
     except InputError as error:
         raise InputError(f"'{path}' {error}") from None
+    if remark:
+        trained_weights.say(path, remark)
+    return state_dict
 
 
 def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], source: str | Path = "state dict") -> None:
     """Copy `state_dict` into `model`: every key and shape must match, or InputError names those that do not.
 
-    Only the integer counters `num_batches_tracked` may be absent, as they are from files older than torch 0.4.1, and
-    what the model says is `optional_keys`. The model is unchanged after an error. `source` is named in it.
+    What a trainer put before all keys comes off. Only the integer counters `num_batches_tracked` may be absent, as they
+    are from files older than torch 0.4.1, and what the model says is `optional_keys`. The model is unchanged after an
+    error. `source` is named in it.
     """
-    own, state_dict = model.state_dict(), published_keys.renamed(state_dict)
+    own = model.state_dict()
     optional = model.optional_keys() if isinstance(model, Adaptable) else set()
+    state_dict = _fitted(own, state_dict, source, optional)
     if optional and optional.isdisjoint(state_dict):
         own = {key: value for key, value in own.items() if key not in optional}
-    missing = [key for key in own if key not in state_dict and not key.endswith("num_batches_tracked")]
+    missing = [key for key in own if key not in state_dict and not _is_counter(key)]
     unexpected = [key for key in state_dict if key not in own]
     shapes = {key: (tuple(state_dict[key].shape), tuple(own[key].shape)) for key in own if key in state_dict}
     misshapen = {key: pair for key, pair in shapes.items() if pair[0] != pair[1]}
@@ -193,6 +199,7 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
         described = [f"{key}: file {pair[0]}, model {pair[1]}" for key, pair in misshapen.items()]
         listed = [_listed("missing", missing), _listed("unexpected", unexpected), _listed("misshapen", described)]
         raise InputError(f"{source} does not fit the model: {'; '.join(filter(None, listed))}")
+    _check_kinds(own, state_dict, source)
     if isinstance(model, Adaptable):
         model.adapt_to(state_dict)
     model.load_state_dict({**own, **state_dict})
@@ -200,8 +207,32 @@ def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], sour
 
 def load_trunk(trunk: "nn.Module", state_dict: Mapping[str, "Tensor"]) -> None:
     """Begin with a classifier's `state_dict`, whose last layer is left out; else as `load_state_dict`."""
+    state_dict = _fitted(trunk.state_dict(), state_dict, "the backbone")
     kept = {key: value for key, value in state_dict.items() if not key.startswith("fc.")}
     load_state_dict(trunk, kept, "the backbone")
+
+
+def _fitted(
+    own: Mapping[str, Any], state_dict: Mapping[str, "Tensor"], source: str | Path, optional: Collection[str] = ()
+) -> dict[str, "Tensor"]:
+    """A state dict under the names of a model whose own it is."""
+    needed = {key for key in own if key not in optional and not _is_counter(key)}
+    try:
+        return trained_weights.fitted(state_dict, needed, source)
+    except InputError as error:
+        raise InputError(f"{source} {error}") from None
+
+
+def _is_counter(key: str) -> bool:
+    return key.endswith("num_batches_tracked")
+
+
+def _check_kinds(own: Mapping[str, "Tensor"], state_dict: Mapping[str, "Tensor"], source: str | Path) -> None:
+    """InputError for weights that would be copied without their scale: quantised ones."""
+    for key, value in state_dict.items():
+        whole = value.is_quantized or not value.is_floating_point() or value.element_size() == 1
+        if own[key].is_floating_point() and whole:
+            raise InputError(f"{source}: {key} is {value.dtype}; valid: weights of 16 bits or more, not quantised")
 
 
 def _wrong_classes(misshapen: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> tuple[int, int] | None:
@@ -218,41 +249,36 @@ def _listed(kind: str, items: list[str], shown: int = 3) -> str:
     return f"{len(items)} {kind} ({', '.join(items[:shown])}{more})" if items else ""
 
 
-def _read(path: Path) -> dict[str, "Tensor"]:
-    """As `read_state_dict`; its errors do not name the file."""
+def _read(path: Path) -> tuple[dict[str, "Tensor"], str]:
+    """As `read_state_dict`, with its remark; its errors do not name the file."""
     with opened(path) as file:
         try:
             content = _load(file)
         except Exception as error:  # a damaged file makes torch raise nearly anything
             raise InputError(_refusal(path, file, error)) from None
-    for key in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    return _tensors(content)
+    return trained_weights.unwrapped(content)
 
 
 def _load(file: BytesFile) -> Any:
-    import torch
     from safetensors.torch import load
 
     head = file.read(9)
     if head[8:] == b"{":  # safetensors: the length of a JSON header in 8 bytes, then the header
         return load(head + file.read())
-    file.seek(0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch warns of newer pickle protocols before it refuses them
-        return torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        return _unpickled(file, [])
+    except pickle.UnpicklingError:
+        return _unpickled(file, pickle_contents.imports(file))
 
 
-def _tensors(content: Any) -> dict[str, "Tensor"]:
+def _unpickled(file: BytesFile, names: list[str]) -> Any:
+    """What a file of torch.save holds, with stand-ins for the objects that it names beside tensors."""
     import torch
 
-    if not isinstance(content, dict) or not content:
-        raise InputError(f"holds no state dict: it is {'empty' if content == {} else type(content).__name__}")
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
-            raise InputError(f"holds no state dict: its entry {key!r} is a {type(value).__name__}, not a tensor")
-    return dict(content)
+    file.seek(0)
+    with warnings.catch_warnings(), torch.serialization.safe_globals(pickle_contents.stand_ins(names)):
+        warnings.simplefilter("ignore")  # torch warns of newer pickle protocols before it refuses them
+        return torch.load(file, map_location="cpu", weights_only=True)
 
 
 @contextmanager
@@ -281,9 +307,14 @@ def _inner_pth(path: Path) -> BytesFile | None:
 def _refusal(path: Path, file: BytesFile, error: Exception) -> str:
     """Why the file at `path`, on which torch raised `error`, was not read."""
     names = pickle_contents.imports(file) if isinstance(error, pickle.UnpicklingError) else []
-    if names:
-        return f"is refused: it holds {', '.join(names)}, which would run code when read; weights are tensors only"
+    code = pickle_contents.code(names)
+    if code == [pickle_contents.PICKLED]:
+        return "was written by pickle.dump, which keeps no tensors apart; write it with torch.save(state_dict, path)"
+    if code:
+        return f"is refused: it holds {', '.join(code)}, which would run code when read; weights are tensors only"
     reason = (str(error) or type(error).__name__).splitlines()[0].split(". ")[0]
+    if names:
+        reason = f"torch reads no {', '.join(names)} as this file has them; store the state_dict() alone"
     return f"cannot be read as weights ({reason}); {_first_bytes(path)}"
 
 

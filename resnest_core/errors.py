@@ -4,14 +4,26 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 MOST_NAMES = 100  # in one line
+WRAPPED = "Original Traceback (most recent call last):"  # in what torch makes of an error in a process of a loader
 
 
 class InputError(ValueError):
     """Bad input: one line that names the value, what is wrong with it and what is valid."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message) if WRAPPED in message else message)
+
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""
         return [f"error: {self}"]
+
+
+def one_line(message: str) -> str:
+    """A message without its line breaks; of one that a loader's process passed on, what was raised there."""
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    if WRAPPED in message:
+        return lines[-1].partition(": ")[2] or lines[-1]
+    return " ".join(lines)
 
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> InputError:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
 from PIL import Image
 
 from resnest_core.errors import InputError
@@ -28,6 +29,8 @@ COLOURS: list[Any] = list(sns.color_palette("colorblind"))
 MARKERS = "osD^vPX*"
 SCORES = {"test_top1": "top-1 accuracy", "test_pixel_accuracy": "pixel accuracy", "test_mean_iou": "mean IoU"}
 MOST_BARS = 24
+MOST_TALL = 4  # height of a picture over its width
+LARGEST_DRAWN = 2048  # pixels of a picture's long side; a page has fewer
 Scores = Sequence[tuple[str, float, float | None, float | None]]  # what is scored, value, limits
 LINES = ("-", "--", "-.", ":")
 STYLE: Any = {
@@ -81,6 +84,17 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
+def tallness(width: int, height: int) -> float:
+    """Height over width of the room for a picture; a strip is drawn narrower than that."""
+    return min(height / width, MOST_TALL)
+
+
+def reduced(picture: NDArray[Any]) -> NDArray[Any]:
+    """A picture, mask or map (H, W, ...) as it is drawn: of a large one every n-th pixel each way."""
+    step = -(-max(picture.shape[:2]) // LARGEST_DRAWN)
+    return picture[::step, ::step]
+
+
 def save(figure: Figure, path: str | Path) -> None:
     """Write `figure` as SVG; equal figures give equal bytes."""
     with matplotlib.rc_context(STYLE), replacing(path) as temporary:
@@ -123,7 +137,7 @@ def mistakes(dataset: Images, records: pd.DataFrame, count: int = 12) -> Figure:
         axis.axis("off")
     numbers = wrong[["index", "target", "predicted"]].to_numpy()
     for axis, (index, target, predicted) in zip(axes.flat, numbers, strict=False):
-        axis.imshow(np.asarray(dataset.load(int(index))))
+        axis.imshow(reduced(np.asarray(dataset.load(int(index)))))
         axis.set_title(f"{dataset.classes[target]},\nnot {dataset.classes[predicted]}", fontsize=7.5)
     if wrong.empty:
         axes[0, 0].text(0, 0.5, "no image was misclassified")

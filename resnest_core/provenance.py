@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,7 +19,8 @@ from resnest_core.files import sha256
 from resnest_core.memory import process_peak_memory
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "pyarrow", "scipy", "statsmodels")
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parent.parent
+THIS_FILE = "resnest_core/provenance.py"
 
 
 class Stopwatch:
@@ -37,10 +38,8 @@ class Stopwatch:
         weights_file: str | Path | None = None,
     ) -> dict[str, Any]:
         """The `provenance` of a result file: times in seconds, memory in bytes."""
-        commit, clean = _commit()
         return {
-            "commit": commit,
-            "clean": clean,
+            **_commit()._asdict(),
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -67,18 +66,46 @@ def state_digest(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _commit() -> tuple[str | None, bool | None]:
-    """The commit of the code and whether the working tree is clean; (None, None) outside a clone."""
+class Commit(NamedTuple):
+    """The commit of these sources and whether they are as it holds them; without one, what `git` says instead.
+
+    Sources that are no clone, such as an unpacked archive, have neither, whatever repository they lie in.
+    """
+
+    commit: str | None = None
+    clean: bool | None = None
+    git: str = ""
+
+
+def _commit() -> Commit:
+    if not (ROOT / ".git").exists():
+        return Commit()
     try:
-        commit = _git("rev-parse", "HEAD")
-        return commit, _git("status", "--porcelain") == ""
-    except (OSError, subprocess.CalledProcessError):
-        return None, None
+        top, commit, _ = _git("rev-parse", "--show-toplevel", "HEAD", f"HEAD:{THIS_FILE}").splitlines()
+        clean = _git("status", "--porcelain", "--untracked-files=normal") == ""
+        return Commit(commit, clean) if os.path.samefile(top, ROOT) else Commit()
+    except OSError as error:
+        return Commit(git=f"git cannot be run: {error.strerror}")
+    except subprocess.CalledProcessError as error:
+        if any(words in error.stderr for words in ("dubious ownership", "unsafe repository")):
+            return Commit(git="git refuses: dubious ownership")
+        if "HEAD" in error.stderr:  # of a repository that does not hold these sources
+            return Commit()
+        said = error.stderr.strip().splitlines() or ["no reason"]
+        return Commit(git=f"git refuses: {said[-1].removeprefix('fatal: ')}")
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    """What git says of the directory itself: variables that a hook or a user has set name other repositories.
+
+    A clone that belongs to another user is read, too: its code is what runs here already.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | {"LC_ALL": "C"}
+    command = ["git", "--no-optional-locks", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, encoding="utf-8", errors="surrogateescape", check=True
+    )
+    return done.stdout
 
 
 def _processor() -> str:

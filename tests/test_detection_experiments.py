@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as run_lengths
 from safetensors.torch import load_file, save_file
 
 from resnest_core.data.fashion_mnist import CLASSES as NAMES
@@ -89,7 +90,7 @@ def found() -> dict:
         "boxes": torch.tensor([[5.0, 5, 25, 15], [0, 0, 3, 3]]),
         "scores": torch.tensor([0.8, 0.4]),
         "labels": torch.tensor([1, 0]),
-        "masks": masks,
+        "masks": [run_lengths.encode(np.asfortranarray(mask.numpy().astype(np.uint8))) for mask in masks],
     }
 
 

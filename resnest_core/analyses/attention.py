@@ -24,6 +24,7 @@ from resnest_core.files import output_directory, replacing
 from resnest_core.models.resnet import ResNet
 from resnest_core.models.split_attention import SplitAttentionConv2d
 from resnest_core.models.variants import CLASSIFIERS
+from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check_fields
 
@@ -241,6 +242,7 @@ def _classes(logits: Tensor) -> np.ndarray:
     return logits.numpy().argmax(axis=1)
 
 
+@claims("attention analysis")
 def analyse_attention(
     directories: Sequence[str], out: str | Path, *, limit: int = 0, device: str = "auto", seed: int = 0
 ) -> dict[str, Any]:

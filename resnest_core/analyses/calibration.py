@@ -21,6 +21,7 @@ from resnest_core.evaluation.average_precision import resamples
 from resnest_core.evaluation.results import RECORDS, Metric, metric, write_result
 from resnest_core.experiments.finished import Finished, described
 from resnest_core.files import output_directory, replacing
+from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
 from resnest_core.statistics import CONFIDENCE
@@ -173,6 +174,7 @@ def p_value(value: float, draws: ArrayLike) -> float:
     return min(1.0, 2 * (1 + int(tail)) / (1 + shifted.size))
 
 
+@claims("calibration analysis")
 def calibrate(runs: Sequence[Finished], out: str | Path, *, bins: int = BINS, seed: int = 0) -> dict[str, Any]:
     """Score the probabilities of `runs`; write `records.parquet`, a row an image and state, and `result.json` to `out`.
 

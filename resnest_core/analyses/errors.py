@@ -18,6 +18,7 @@ from resnest_core.evaluation.examples import EXAMPLES, save_images
 from resnest_core.evaluation.results import RECORDS, Metric, metric, write_result
 from resnest_core.experiments.finished import Finished, described
 from resnest_core.files import output_directory, replacing
+from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
 from resnest_core.statistics import holm, mcnemar, wilson
@@ -135,6 +136,7 @@ def choose_examples(records: pd.DataFrame, per_kind: int) -> pd.DataFrame:
     return records.loc[list(taken)].assign(kind=list(taken.values()))
 
 
+@claims("analysis of errors")
 def compare_errors(runs: Sequence[Finished], out: str | Path, *, per_kind: int = 6) -> dict[str, Any]:
     """Compare the mistakes of two `runs`; write records, classes, examples and result into `out`.
 

@@ -14,6 +14,7 @@ from resnest_core.evaluation.results import RECORDS, Metric, metric, write_resul
 from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
 from resnest_core.memory import inference_memory
+from resnest_core.outputs import claims
 from resnest_core.profiling import count_parameters, measure_speed, multiply_adds
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
@@ -23,6 +24,7 @@ COSTS = ("parameters", "multiply_adds", "seconds", "memory")
 LEVEL = 0.05
 
 
+@claims("frontier analysis")
 def measure_frontier(
     runs: Sequence[str], out: str | Path, *, batch_size: int = 64, rounds: int = 7, device: str = "auto"
 ) -> dict[str, Any]:

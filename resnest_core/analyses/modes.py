@@ -31,6 +31,7 @@ from resnest_core.modes import (
     choose,
     difference,
 )
+from resnest_core.outputs import claims
 from resnest_core.profiling import take_turns
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check_fields
@@ -107,6 +108,7 @@ class Found:
     choice: Choice
 
 
+@claims("comparison of modes")
 def measure_modes(
     runs: Sequence[str],
     out: str | Path,

@@ -36,6 +36,7 @@ from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric, write_result
 from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
+from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
 from resnest_core.statistics import holm, mcnemar, mean_interval
@@ -45,6 +46,7 @@ Digests = tuple[int, ...]  # of the pixels of some images
 Tables = Mapping[tuple[str, str], pd.DataFrame]  # the rows of each run and condition, by image
 
 
+@claims("analysis of preprocessing")
 def measure_preprocessing(
     runs: Sequence[str], out: str | Path, sweep: Sweep, *, limit: int = 0, device: str = "auto"
 ) -> dict[str, Any]:

@@ -23,10 +23,12 @@ from resnest_core.evaluation.results import RECORDS, write_result
 from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
 from resnest_core.models.variants import CLASSIFIERS
+from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
 
 
+@claims("robustness analysis")
 def measure_robustness(
     runs: Sequence[str],
     out: str | Path,

@@ -25,6 +25,7 @@ from resnest_core.evaluation.results import RECORDS, write_result
 from resnest_core.experiments.finished import Finished, described
 from resnest_core.files import output_directory, replacing
 from resnest_core.models.resnet import ResNet
+from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
 
@@ -76,6 +77,7 @@ def heat_maps(network: ResNet, inputs: Tensor, classes: Sequence[int], layer: nn
     return np.clip(maps, 0, 1)
 
 
+@claims("saliency analysis")
 def analyse_saliency(
     runs: Sequence[Finished], out: str | Path, *, limit: int, stage: int = 0, seed: int = 0, device: str = "auto"
 ) -> dict[str, Any]:

@@ -86,8 +86,9 @@ class Procedure:
         return list(dict.fromkeys(value for value in values if value is not None))
 
     @property
-    def commits(self) -> list[str]:
-        return [str(commit) for commit in self.all("commit")]
+    def origins(self) -> list[str]:
+        """What was run: commits, and copies of the sources whose commit is not known."""
+        return list(dict.fromkeys(_origin(provenance) for _, provenance in self.provenances))
 
     @property
     def changed(self) -> int:
@@ -127,6 +128,14 @@ class Procedure:
     def date(self) -> datetime:
         """When the last result was made; the article bears this date, not that of its typesetting."""
         return max(_date(experiment, provenance) for experiment, provenance in self.provenances)
+
+
+def _origin(provenance: dict[str, Any]) -> str:
+    if commit := provenance.get("commit"):
+        return f"commit `{commit}`"
+    if said := provenance.get("git"):
+        return f"a clone of the sources whose commit is not known ({escape(said)})"
+    return "a copy of the sources without version control"
 
 
 def _date(experiment: Experiment, provenance: dict[str, Any]) -> datetime:

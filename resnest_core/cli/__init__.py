@@ -2,15 +2,15 @@
 
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import typer
 from pydantic import ValidationError
 from typer.exceptions import TyperException
 
-from resnest_core import distributed
 from resnest_core.cli import datasets, evaluation, networks, weights
 from resnest_core.errors import InputError
+from resnest_core.programs import outcome, run_program
 from resnest_core.ranges import find, refusal
 
 app = typer.Typer(
@@ -26,42 +26,23 @@ datasets.register(app)
 
 
 def main() -> None:
-    """Run the program; bad input and the system's refusals end it with one line and status 2.
-
-    Of several processes the first to fail says why.
-    """
-    _end(app)
+    """Run the program; what goes wrong ends it with one line and a status (`programs.outcome`)."""
+    sys.exit(outcome(lambda: run(app)))
 
 
-def run_command(command: Callable[..., None]) -> None:
-    """Run one function as a program, which fails as `resnest-core` does."""
+def run_command(command: Callable[..., None]) -> NoReturn:
+    """Run a program that is one command of typer, and end this process."""
     single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     single.command()(command)
-    _end(single)
+    run_program(lambda: run(single))
 
 
-def run(commands: typer.Typer) -> Any:
+def run(commands: typer.Typer) -> int | None:
     """Run a program of typer; InputError for what is wrong with its command line."""
     try:
         return commands(standalone_mode=False)
     except TyperException as error:
         raise InputError(_usage(error)) from None
-
-
-def _end(commands: typer.Typer) -> NoReturn:
-    try:
-        sys.exit(run(commands))
-    except InputError as error:
-        message = str(error)
-    except OSError as error:
-        message = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
-    except Exception:
-        if distributed.is_first_to_fail():
-            raise
-        sys.exit(1)
-    if distributed.is_first_to_fail():
-        print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 def _usage(error: TyperException) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from resnest_core.cli.options import Data, Limit, Out, number, path
+from resnest_core.cli.options import Data, Limit, Out, Overwrite, number, path
 from resnest_core.places import from_caller
 
 Directory = Annotated[
@@ -26,6 +26,7 @@ def shard(
     split: Annotated[str, typer.Option(help="test or train; it is the folder in --out, too.")] = "test",
     images_per_shard: Annotated[int, number("images_per_shard", "Images in a tar.")] = 10_000,
     limit: Limit = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a data set of classification as tar shards (webdataset's layout) with an index; goes on if interrupted.
 
@@ -35,7 +36,7 @@ def shard(
     from resnest_core.data.shard_writer import write_shards
 
     images = open_dataset(dataset, data or None, split=split, limit=limit)
-    written = write_shards(images, out / split, images_per_shard)
+    written = write_shards(images, out / split, images_per_shard, overwrite=overwrite)
     print(f"{out / split}: {written.table.num_rows:,} images in {len(written.tars):,} tars")
 
 
@@ -50,10 +51,11 @@ def index(
             parser=from_caller, metavar="FILE", help="Text file with the name of a class a line; classes.txt in --data."
         ),
     ] = "",
+    overwrite: Overwrite = False,
 ) -> None:
     """Make the index of tar shards in webdataset's layout: read the headers of all tars once."""
     from resnest_core.data import storage
-    from resnest_core.data.shard_index import CLASSES, INDEX, make_index, read_classes, write_index
+    from resnest_core.data.shard_index import CLASSES, INDEX, check_renewal, make_index, read_classes, write_index
     from resnest_core.errors import InputError
     from resnest_core.files import output_directory
 
@@ -62,5 +64,7 @@ def index(
     root = data if storage.is_url(data) else str(Path(data).absolute())
     directory = output_directory(out or root)
     made = make_index(root, read_classes(classes or storage.join(root, CLASSES)))
+    if not overwrite:
+        check_renewal(str(directory), made)
     write_index(directory / INDEX, made, beside=out is None)
     print(f"{directory / INDEX}: {made.table.num_rows:,} images in {len(made.tars):,} tars")

@@ -1,12 +1,15 @@
 """The commands that use weights: evaluate, segment, detect. Each imports torch when it runs."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from resnest_core import distributed
-from resnest_core.cli.options import Data, Device, Limit, Model, Out, Weights, Workers, number, path
+from resnest_core.cli.options import Data, Device, Limit, Model, Out, Overwrite, Weights, Workers, number, path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PICTURES = (".png", ".svg", ".pdf")
 SEGMENTATION = ("semantic_segmentation",)
@@ -74,6 +77,7 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="Of mode exact: fp32, tf32, bf16 or fp16.")] = "fp32",
     workers: Workers = 2,
     limit: Limit = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Evaluate a network, and write records.parquet (a row an image) and result.json; goes on if interrupted.
 
@@ -81,6 +85,7 @@ def evaluate(
     """
     task = _checked_task(model, context)
     common: dict[str, Any] = {"model": model, "out": str(out), "data": data, "weights": weights, "limit": limit}
+    common["overwrite"] = overwrite
     machine: dict[str, Any] = {"device": device, "mode": mode, "precision": precision, "workers": workers}
     if task in SEGMENTATION:
         line = _segmenter_line(common | machine, dataset, view=view, memory_budget=memory_budget)
@@ -102,13 +107,13 @@ def segment(
     view: View = "multi_scale",
     memory_budget: MemoryBudget = 0.0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Segment one photograph, and write it beside its classes in colours, with a legend."""
     from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
     from resnest_core.figures.segmentation import demonstration
-    from resnest_core.files import output_directory
 
-    _check_picture(out)
+    _check_picture(out, overwrite)
     experiment = SemanticSegmentation(
         model=model,
         out=str(out.parent),
@@ -119,9 +124,7 @@ def segment(
         memory_budget=memory_budget,
     )
     found = experiment.segment(image)
-    output_directory(out.parent)
-    demonstration(found.image, found.predicted, experiment.classes).savefig(out, dpi=200)
-    print(out)
+    _save_picture(demonstration(found.image, found.predicted, experiment.classes), out)
 
 
 def detect(
@@ -132,15 +135,15 @@ def detect(
     least_score: Annotated[float, number("least_score", "Show what has this score or more.")] = 0.5,
     short_side: ShortSide = 0,
     device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Find the objects in one photograph, and write it with their boxes and masks in colours, with a legend."""
     from resnest_core.data.base import read_image
     from resnest_core.evaluation.detection import Protocol
     from resnest_core.experiments.detection import ObjectDetection, dataset_of
     from resnest_core.figures.detection import demonstration
-    from resnest_core.files import output_directory
 
-    _check_picture(out)
+    _check_picture(out, overwrite)
     experiment = ObjectDetection(
         model=model,
         out=str(out.parent),
@@ -150,9 +153,7 @@ def detect(
     )
     photograph = read_image(image)
     found = experiment.detect(photograph, least_score)
-    output_directory(out.parent)
-    demonstration(photograph, found).savefig(out, dpi=200)
-    print(out)
+    _save_picture(demonstration(photograph, found), out)
 
 
 def _classifier_line(settings: dict[str, Any], dataset: str, protocol: dict[str, Any]) -> str:
@@ -199,8 +200,19 @@ def _checked_task(model: str, context: typer.Context) -> str:
     return task
 
 
-def _check_picture(path: Path) -> None:
+def _check_picture(path: Path, overwrite: bool) -> None:
     from resnest_core.errors import InputError
 
     if path.suffix not in PICTURES:
         raise InputError(f"'{path}' is no name of a picture; valid: one that ends in {', '.join(PICTURES)}")
+    if path.exists() and not overwrite:
+        raise InputError(f"'{path}' is there already; give another --out, or --overwrite")
+
+
+def _save_picture(figure: "Figure", path: Path) -> None:
+    from resnest_core.files import output_directory, replacing
+
+    output_directory(path.parent)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=200, format=path.suffix[1:])
+    print(path)

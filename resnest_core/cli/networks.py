@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resnest_core import distributed
-from resnest_core.cli.options import Data, Device, Model, Out, Workers, number
+from resnest_core.cli.options import Data, Device, Model, Out, Overwrite, Workers, number
 
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="imagenet, imagefolder (class folders), file_list, shards or fashion_mnist.")
@@ -54,6 +54,7 @@ def train(
     device: Device = "auto",
     workers: Workers = 2,
     limit: Annotated[int, number("limit", "Train on this many images; 0 for all.")] = 0,
+    overwrite: Overwrite = False,
 ) -> None:
     """Train a classifier, evaluate it, and write weights, curves, records and result; goes on if interrupted.
 
@@ -84,6 +85,7 @@ def train(
         protocol=Protocol(batch_size=256, device=device, workers=workers),
         train_limit=limit,
         recipe=recipe,
+        overwrite=overwrite,
     )
     distributed.part_with(accuracy_line(experiment.result))
 

@@ -40,3 +40,4 @@ Weights = Annotated[
     ),
 ]
 Limit = Annotated[int, number("limit", "Take this many images, classes in turn; 0 for all.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what another run left at --out.")]

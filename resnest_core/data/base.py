@@ -1,6 +1,7 @@
 """What every data set of images and classes has in common."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from resnest_core.stages import stage
 
 SPLITS = ("test", "train")
 IGNORED = -1  # the class of pixels that do not count
+# Pillow warns of an image from 89 million pixels on, in two lines, and refuses one of twice as many.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 # What Pillow raises on bad files, depending on their format.
 _UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
 
@@ -240,4 +243,6 @@ def _reason(path: Path, error: Exception) -> str:
 def _reason_in(size: int, error: Exception) -> str:
     if size == 0:
         return "the file is empty"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than the {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels that fit into memory"
     return "not an image" if isinstance(error, UnidentifiedImageError) else str(error)

@@ -8,7 +8,6 @@
 What the file of annotations says is checked when it is opened; the images are read when they are loaded.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -34,6 +33,8 @@ from resnest_core.data.coco_annotations import (
     shown,
 )
 from resnest_core.data.coco_categories import THINGS
+from resnest_core.data.contents import file_digests
+from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
 from resnest_core.run_lengths import areas as mask_areas
 
@@ -95,9 +96,9 @@ class AnnotatedImages(ABC):
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the annotation file's bytes and of the paths and sizes of the others, which are not read."""
-        sizes = [f"{path}\t{(self.root / path).stat().st_size}" for path in self.files]
-        return hashlib.sha256("\n".join([self.sha256, *sizes]).encode()).hexdigest()
+        """SHA-256 of the annotation file's bytes and of the paths and contents of the others."""
+        read = file_digests((f"{self.root}/{file}" for file in self.files), len(self.files))
+        return files_digest((self.files, read), self.sha256)
 
     def __len__(self) -> int:
         return len(self.images)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from resnest_core.data import storage
 from resnest_core.data.base import Report, check_request, check_selection, select
+from resnest_core.data.contents import file_digests
 from resnest_core.data.shard_index import CLASSES, read_classes
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import CHUNK, Strings
@@ -48,9 +49,8 @@ class FileList(StoredImages):
     def place(self) -> str:
         return f"listed in {self.list_place}"
 
-    def sizes(self) -> Iterator[int]:
-        for first in range(0, len(self), CHUNK):
-            yield from storage.sizes([storage.join(self.root, path) for path in self.paths[first : first + CHUNK]])
+    def content_digests(self) -> Iterator[str]:
+        return file_digests((storage.join(self.root, path) for path in self.paths), len(self))
 
     def contents(self, indices: Sequence[int]) -> list[bytes]:
         return storage.read_all([(storage.join(self.root, self.paths[index]), 0, None) for index in indices])
@@ -172,7 +172,9 @@ def _parquet_lines(place: str) -> Iterator[Line]:
         file = pq.ParquetFile(storage.opened(place))
         if missing := set(COLUMNS) - set(file.schema_arrow.names):
             raise InputError(f"list '{place}' has no column '{min(missing)}'; valid: columns {' and '.join(COLUMNS)}")
-        rows = (row for batch in file.iter_batches(CHUNK, columns=COLUMNS) for row in batch.to_pylist())
+        rows = (
+            row for batch in file.iter_batches(CHUNK, columns=COLUMNS, use_threads=False) for row in batch.to_pylist()
+        )
         for number, row in enumerate(rows, 1):
             if None in row.values():
                 raise InputError(f"line {number} of '{place}' is malformed: a value is missing; valid: {_VALID}")

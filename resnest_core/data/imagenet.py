@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from resnest_core.data import imagenet_labels, storage
 from resnest_core.data.base import Report, check_request, image_problem, read_image, select
+from resnest_core.data.contents import file_digests
 from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
 
@@ -63,8 +64,9 @@ class ImageFiles:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the paths, targets and sizes in bytes; the pixels themselves are not read."""
-        return files_digest(self.paths, self.targets, ((self.root / path).stat().st_size for path in self.paths))
+        """SHA-256 of paths, targets, contents and classes."""
+        read = file_digests((f"{self.root}/{path}" for path in self.paths), len(self))
+        return files_digest((self.paths, self.targets, read), self.classes)
 
     def __len__(self) -> int:
         return len(self.paths)

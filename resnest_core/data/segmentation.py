@@ -10,7 +10,6 @@ A label file holds a value for each pixel, and a `Coding` says which class it me
 validation set.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -22,6 +21,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from resnest_core.data.base import IGNORED, Report, check_request, image_problem, load_problems, read_image
+from resnest_core.data.contents import file_digests
+from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
 
 _INVALID = -2
@@ -163,12 +164,9 @@ class SegmentationFiles:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the paths and sizes in bytes of images and labels; the pixels themselves are not read."""
-        digest = hashlib.sha256()
-        for pair in zip(self.paths, self.labels, strict=True):
-            fields = [f"{path}\t{(self.root / path).stat().st_size}" for path in pair]
-            digest.update(("\t".join(fields) + "\n").encode())
-        return digest.hexdigest()
+        """SHA-256 of the paths and contents of images and labels."""
+        files = [*self.paths, *self.labels]
+        return files_digest((files, file_digests((f"{self.root}/{file}" for file in files), len(files))))
 
     def __len__(self) -> int:
         return len(self.paths)

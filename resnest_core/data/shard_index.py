@@ -77,7 +77,8 @@ def read_index(root: str) -> Index:
         about = json.loads(file.schema_arrow.metadata[_KEY])
         if about["version"] == _VERSION and file.schema_arrow.equals(_SCHEMA):
             classes, tars, sizes = (tuple(about[key]) for key in ("classes", "tars", "bytes"))
-            return _checked(Index(about["root"] or root, classes, tars, sizes, file.read()), place)
+            # A thread of Arrow's would let go of `content`, a Python object, at a time of its own.
+            return _checked(Index(about["root"] or root, classes, tars, sizes, file.read(use_threads=False)), place)
     except (pa.ArrowException, OSError, KeyError, TypeError, json.JSONDecodeError):
         pass  # the reasons differ, the remedy does not
     raise InputError(f"'{place}' is no whole index of shards of version {_VERSION}; make it with `resnest-core index`")
@@ -90,6 +91,23 @@ def write_index(path: Path, index: Index, *, beside: bool) -> None:
     table = index.table.replace_schema_metadata({_KEY: json.dumps(about)})
     with replacing(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", use_dictionary=["shard", "target"])
+
+
+def check_renewal(directory: str, made: Index) -> None:
+    """InputError if the index in `directory` is of other tars than the one `made`, or of the same with other labels.
+
+    One that its tars do not fit any more may be replaced, as may one that cannot be read.
+    """
+    try:
+        old = read_index(directory)
+    except InputError:
+        return
+    if old.root != made.root:
+        raise InputError(f"'{directory}' holds an index of the tars in '{old.root}'; give another --out or --overwrite")
+    places = ["shard", "offset", "size"]
+    same_tars = old.bytes == made.bytes and old.table.select(places) == made.table.select(places)
+    if same_tars and (old.tars, old.classes, old.table) != (made.tars, made.classes, made.table):
+        raise InputError(f"'{directory}' holds an index of these tars with other classes or names; valid: --overwrite")
 
 
 def read_classes(place: str) -> tuple[str, ...]:

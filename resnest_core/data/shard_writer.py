@@ -19,16 +19,18 @@ from resnest_core.ranges import check
 UNFINISHED = "unfinished.json"
 
 
-def write_shards(dataset: Dataset, out: str | Path, images_per_shard: int = 10_000) -> Index:
+def write_shards(
+    dataset: Dataset, out: str | Path, images_per_shard: int = 10_000, *, overwrite: bool = False
+) -> Index:
     """Write `000000.tar` and so on, `classes.txt` and `index.parquet` into `out`; goes on if interrupted.
 
     Images have in the index the names that they have in `dataset`. InputError for a directory that holds another set,
-    and for files that are no images by their names.
+    unless `overwrite` replaces that, and for files that are no images by their names.
     """
     out = output_directory(out)
     names = _names(dataset)
     members = _members(names)
-    _begin(out, dataset, images_per_shard)
+    _begin(out, dataset, images_per_shard, overwrite)
     with tqdm(total=len(dataset), desc="writing shards", unit="image") as bar:
         for number, first in enumerate(range(0, len(dataset), images_per_shard)):
             some = range(first, min(first + images_per_shard, len(dataset)))
@@ -62,20 +64,33 @@ def _member(name: str, *, shared: bool = False) -> str:
     return "/".join([*folders, f"{stem.replace('.', '%2E')}.{suffix}"])
 
 
-def _begin(out: Path, dataset: Dataset, images_per_shard: int) -> None:
+def _begin(out: Path, dataset: Dataset, images_per_shard: int, overwrite: bool) -> None:
     """Mark what is written into `out`; InputError if anything else is there."""
     check(images_per_shard=images_per_shard)
     about = {"digest": dataset.digest, "images": len(dataset), "images_per_shard": images_per_shard}
     marker = out / UNFINISHED
     unfinished = json.loads(marker.read_text()) if marker.exists() else None
-    if unfinished != about and (unfinished or (out / INDEX).exists() or any(out.glob("*.tar"))):
-        what = "the beginning of another set of shards" if unfinished else "shards already"
-        raise InputError(f"'{out}' holds {what}; give another directory, or remove that one")
+    if unfinished != about:
+        if overwrite:
+            for old in (out / INDEX, *out.glob(f"{'[0-9]' * 6}.tar"), out / CLASSES, marker):
+                old.unlink(missing_ok=True)
+        if what := _held(out):
+            remedy = "give another directory, or --overwrite (in Python overwrite=True)"
+            raise InputError(f"'{out}' holds {what}; {remedy}")
     for stale in out.glob(".*.tar.*.tmp"):
         stale.unlink()
     write_json(marker, about)
     with replacing(out / CLASSES) as temporary:
         temporary.write_text("".join(f"{name}\n" for name in dataset.classes), encoding="utf-8")
+
+
+def _held(out: Path) -> str:
+    """What of another set is in `out`, in words; empty if nothing is."""
+    if (out / UNFINISHED).exists():
+        return "the beginning of another set of shards"
+    if (out / INDEX).exists() or any(out.glob("*.tar")):
+        return "shards already"
+    return f"a {CLASSES} already" if (out / CLASSES).exists() else ""
 
 
 def _write_tar(path: Path, dataset: Dataset, members: Strings, indices: range) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from resnest_core.data import storage
 from resnest_core.data.base import Report, check_request, check_selection, select
+from resnest_core.data.contents import SIZE, Part, range_digests
 from resnest_core.data.shard_index import BLOCK, INDEX, Index, make_index, read_index
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import Strings
@@ -38,8 +39,16 @@ class Shards(StoredImages):
     def place(self) -> str:
         return f"in {len(self.tars):,} tars in {self.root}"
 
-    def sizes(self) -> Iterator[int]:
-        return map(int, self.lengths)
+    def content_digests(self) -> Iterator[str]:
+        order = np.argsort(self.shards, kind="stable")
+        used, firsts = np.unique(self.shards[order], return_index=True)
+        groups = np.split(order, firsts[1:])
+        places = [storage.join(self.root, self.tars[i]) for i in used]
+        parts = [Part(place, self.starts[own], self.lengths[own]) for place, own in zip(places, groups, strict=True)]
+        found = np.empty((len(self), SIZE), np.uint8)
+        for own, digests in zip(groups, range_digests(parts), strict=True):
+            found[own] = digests
+        return (row.tobytes().hex() for row in found)
 
     def contents(self, indices: Sequence[int]) -> list[bytes]:
         """The image files, if the tars have ones of their sizes there."""

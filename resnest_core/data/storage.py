@@ -1,19 +1,42 @@
 """Bytes of files here (by path) and elsewhere, by the URLs that fsspec knows: s3://, https://, memory:// and more."""
 
 import io
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from fsspec.core import url_to_fs
 
 from resnest_core.errors import InputError
 
+RACY = 2e9  # nanoseconds: clocks of file systems are coarse, so that a file may change twice at what they call one time
+# What servers tell of the version of a file, the surest first.
+_VERSIONS = (
+    *("ETag", "etag", "md5Hash", "Content-MD5", "Digest", "generation", "content_md5"),
+    *("Last-Modified", "LastModified", "last_modified", "mtime", "modified", "updated", "created"),
+)
 BUFFER = 2**22  # bytes of a file elsewhere that are fetched at once where it is read from end to end
 Range = tuple[str, int, int | None]  # a place, the first byte, and the one after the last
 Value = TypeVar("Value")
+
+
+class Stamp(NamedTuple):
+    """Size, version and more of a file in a text, and the nanoseconds at which it was written to and changed.
+
+    A file elsewhere has no times that could be compared with this machine's.
+    """
+
+    text: str
+    modified: int = 0
+    changed: int = 0
+
+    def is_settled(self, now: int) -> bool:
+        """Whether a change after `now` would show; a time well ahead of the clock is not given again either."""
+        return self.changed > 0 and self.changed < now - RACY and abs(self.modified - now) > RACY
 
 
 class MissingError(InputError):
@@ -57,6 +80,17 @@ def sizes(places: Sequence[str]) -> list[int]:
     """The bytes of each file; those that follow each other in one scheme are asked for at once."""
     groups = groupby(places, _scheme)
     return [size for scheme, group in groups for size in (_sizes_elsewhere if scheme else _sizes_here)(list(group))]
+
+
+def stamps(places: Sequence[str]) -> list["Stamp"]:
+    """What tells each file from what it was, and is had without reading it."""
+    with ThreadPoolExecutor() as pool:
+        groups = [(scheme, list(group)) for scheme, group in groupby(places, _scheme)]
+        return [
+            stamp
+            for scheme, group in groups
+            for stamp in (pool.map(_stamp_elsewhere, group) if scheme else map(_stamp_here, group))
+        ]
 
 
 def files(root: str, suffix: str) -> list[str]:
@@ -140,6 +174,18 @@ def _sizes_elsewhere(places: list[str]) -> list[int]:
     if None in found:
         raise InputError(f"the server of '{places[found.index(None)]}' does not tell its size; valid: one that does")
     return found
+
+
+def _stamp_here(place: str) -> Stamp:
+    found = _asked(place, partial(os.stat, place))
+    text = f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {found.st_dev} {found.st_ino}"
+    return Stamp(text, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _stamp_elsewhere(place: str) -> Stamp:
+    told = _asked(place, lambda: _filesystem(place).info(_paths([place])[0]))
+    version = next((f"{name} {told[name]}" for name in _VERSIONS if told.get(name)), "")
+    return Stamp(f"{told.get('size')} {version}")
 
 
 def _filesystem(place: str) -> Any:

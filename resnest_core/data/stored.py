@@ -17,11 +17,15 @@ from resnest_core.stages import stage
 CHECKED_AT_ONCE = 1024
 
 
-def files_digest(paths: Iterable[str], targets: Iterable[int], sizes: Iterable[int]) -> str:
-    """SHA-256 of paths, targets and sizes in bytes: the same for the same images in folders, in shards, in a list."""
-    digest = hashlib.sha256()
-    for path, target, size in zip(paths, targets, sizes, strict=True):
-        digest.update(f"{path}\t{target}\t{size}\n".encode())
+def files_digest(columns: Iterable[Iterable[object]], *more: object) -> str:
+    """SHA-256 of the rows that columns of texts and numbers make, and of what else tells two data sets apart.
+
+    Of paths, targets, digests of contents and the names of classes it is the same for the same images in folders, in
+    shards and in a list.
+    """
+    digest = hashlib.sha256(repr(more).encode("utf-8", "surrogateescape"))
+    for row in zip(*columns, strict=True):
+        digest.update(("\t".join(map(str, row)) + "\n").encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -44,13 +48,13 @@ class StoredImages(ABC):
         """The files of some images as they are, asked for at once where they lie elsewhere."""
 
     @abstractmethod
-    def sizes(self) -> Iterator[int]:
-        """The bytes of each image file, in order."""
+    def content_digests(self) -> Iterator[str]:
+        """What tells the content of each image file, in order: see `resnest_core.data.contents`."""
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the paths, targets and sizes in bytes; the pixels themselves are not read."""
-        return files_digest(self.paths, self.targets, self.sizes())
+        """SHA-256 of paths, targets, contents and classes."""
+        return files_digest((self.paths, self.targets, self.content_digests()), self.classes)
 
     @property
     def source(self) -> str:

@@ -19,6 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # Of all pixels of the 60,000 training images, as fractions of 255.
 FASHION_MNIST_MEAN = 0.28604
 FASHION_MNIST_STD = 0.35302
+LARGEST_RESIZED = 2**26  # pixels of an image that is resized whole before a part is cut out; no benchmark's has as many
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -84,6 +85,20 @@ def shortest_edge(image: Image.Image, short: int, long: int) -> Image.Image:
     return image.resize((max(width, 1), max(height, 1)), Image.Resampling.BILINEAR)
 
 
+def resized_part(
+    image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int], resampling: Image.Resampling
+) -> Image.Image:
+    """The `box` (left, top, right, bottom) of the image resized to `size` (width, height).
+
+    Of a stretched image, which would fill any memory, that part alone is computed: the same but for rounding.
+    """
+    if size[0] * size[1] <= LARGEST_RESIZED:
+        return image.resize(size, resampling).crop(box)
+    scale = [old / new for old, new in zip(image.size, size, strict=True)] * 2
+    where = tuple(edge * factor for edge, factor in zip(box, scale, strict=True))
+    return image.resize((box[2] - box[0], box[3] - box[1]), resampling, box=where)
+
+
 def to_batch(images: Tensor) -> Tensor:
     """Grey Fashion-MNIST images (B, 28, 28) uint8 as float32 (B, 3, 28, 28), normalised, all three channels equal."""
     grey = _normalise(images.unsqueeze(1), (FASHION_MNIST_MEAN,), (FASHION_MNIST_STD,))
@@ -145,9 +160,8 @@ def _resize_then_crop(image: Image.Image, preprocessing: Preprocessing) -> Image
     short = int(size / preprocessing.ratio)
     width, height = (int(short * length / min(image.size)) for length in image.size)
     left, top = round((width - size) / 2), round((height - size) / 2)
-    return image.resize((width, height), _FILTERS[preprocessing.interpolation]).crop(
-        (left, top, left + size, top + size)
-    )
+    box = (left, top, left + size, top + size)
+    return resized_part(image, (width, height), box, _FILTERS[preprocessing.interpolation])
 
 
 _RULES: dict[str, Callable[[Image.Image, Preprocessing], Image.Image]] = {

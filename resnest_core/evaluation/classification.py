@@ -82,7 +82,8 @@ class _Run(Evaluation):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return asdict(self.protocol) | {"preprocessing": repr(self.preprocessing)}
+        rows = {name: value for name, value in asdict(self.protocol).items() if name not in ("device", "workers")}
+        return rows | {"preprocessing": repr(self.preprocessing)}
 
     def batches(self, numbers: Sequence[int]) -> Iterator[tuple[np.ndarray, Tensor]]:
         return evaluation_batches(

@@ -35,13 +35,14 @@ class CropRunner:
         self.most: int | None = None  # crops at once, once memory has run out
 
     def __call__(self, crops: Tensor) -> Tensor:
-        if not self.memory_per_pixel:
-            self._measure(crops[:1])
         parts: list[Tensor] = []
         done = 0
         while done < len(crops):
-            size = self.batch_size(crops)
+            size = 1
             try:
+                if not self.memory_per_pixel:
+                    self._measure(crops[:1])
+                size = self.batch_size(crops)
                 parts.append(self._forward(crops[done : done + size]))
             except RuntimeError as error:  # torch.OutOfMemoryError is one
                 self._halve(size, error)
@@ -57,6 +58,10 @@ class CropRunner:
     def make_room(self, values: int) -> None:
         """Keep what follows on the device if so many numbers take half of the budget at the most, else on the CPU."""
         self.keep = self.device if values * BYTES <= self.budget / 2 else torch.device("cpu")
+
+    def at_once(self, pixels: int) -> int:
+        """Classes whose scores at so many pixels, and as many to be added, take half of the budget at the most."""
+        return max(int(self.budget / 2 // (2 * BYTES * pixels)), 1)
 
     def _measure(self, crop: Tensor) -> None:
         self._forward(crop)  # sets up the kernels

@@ -66,6 +66,7 @@ class Predictor:
         # Sizes vary from image to image, and for each a network would be compiled again.
         way = settled(protocol.mode, protocol.precision, self.device, compiling=False)
         self.run = Runner(model, self.device, way, torch.zeros(1, 3, SMALL, SMALL), through="backbone")
+        self.run.model.pasting = False  # one mask at a time is encoded instead
         self.short = protocol.short_side or model.row.short_side
         self.long = protocol.long_side or model.row.long_side
 
@@ -74,9 +75,13 @@ class Predictor:
         return as_pixels(shortest_edge(image, self.short, self.long))
 
     def __call__(self, pixels: Tensor, size: tuple[int, int]) -> dict[str, Any]:
-        """The network's result for `pixels` (3, h, w), scaled to an image of `size` (height, width), on the CPU."""
+        """The network's result for `pixels` (3, h, w), scaled to an image of `size` (height, width), on the CPU.
+
+        Masks are pycocotools' compressed run lengths, as `Objects` has them.
+        """
         (found,) = self.run([pixels.to(self.device)], sizes=[size])
-        return {name: value.cpu() if isinstance(value, Tensor) else value for name, value in found.items()}
+        found = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in found.items()}
+        return found | ({"masks": list(map(_encoded, found["masks"]))} if "masks" in found else {})
 
 
 def evaluate_detector(
@@ -129,7 +134,7 @@ def detections_table(index: int, found: dict[str, Any], category_ids: tuple[int,
     """What a `Detector` found in image `index` as rows of `DETECTIONS`."""
     corners = found["boxes"].double().numpy()
     boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-    masks = _encoded(found["masks"]) if "masks" in found else [None] * len(boxes)
+    masks = map(_counts, found["masks"]) if "masks" in found else [None] * len(boxes)
     return [
         {
             "index": index,
@@ -165,10 +170,10 @@ def _counts(mask: dict[str, Any]) -> str:
     return mask["counts"].decode("ascii")
 
 
-def _encoded(masks: Tensor) -> list[str]:
-    """Masks (n, H, W) of bool as run lengths down the columns."""
-    columns = np.asfortranarray(masks.numpy().transpose(1, 2, 0).astype(np.uint8))  # (H, W, n)
-    return [_counts(mask) for mask in run_lengths.encode(columns)]
+def _encoded(mask: Tensor) -> dict[str, Any]:
+    """A mask (H, W) of bool as run lengths down the columns."""
+    encoded: dict[str, Any] = run_lengths.encode(np.asfortranarray(mask.cpu().numpy().astype(np.uint8)))
+    return encoded
 
 
 class _Run(Evaluation):

@@ -7,11 +7,13 @@ from typing import Any
 from resnest_core.devices import choose_device
 from resnest_core.evaluation.results import RECORDS, write_result
 from resnest_core.files import output_directory, replacing
+from resnest_core.outputs import claims
 from resnest_core.profiling import efficiency_table
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
 
 
+@claims("measurement of efficiency")
 def measure_efficiency(
     networks: Sequence[str], out: str | Path, *, batch_size: int, crop_size: int, rounds: int, device: str = "auto"
 ) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Evaluation(ABC):
         facts = {
             "mode": self.mode,
             "weights": state_digest(self.model),
-            "data": self.dataset.digest,
+            "data": distributed.of_first(lambda: self.dataset.digest),
             "device": self.device.type,
         }
         return self.settings | facts

@@ -8,11 +8,12 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from resnest_core.files import write_json
+from resnest_core.outputs import MARK, facts_of
+from resnest_core.outputs import RESULT as RESULT  # part of what this module offers
 from resnest_core.statistics import mean_interval, wilson
 
 Metric = dict[str, Any]
 
-RESULT = "result.json"
 RECORDS = "records.parquet"
 SCORED = ("correct", "rank", "loss")  # the columns of a classifier's records that its metrics follow from
 
@@ -50,9 +51,11 @@ def classification_metrics(records: pd.DataFrame) -> dict[str, Metric]:
 
 
 def write_result(out: Path, metrics: dict[str, Metric], parameters: dict[str, Any], provenance: dict[str, Any]) -> dict:
-    """Write `result.json`, the last file of an experiment, and return its content."""
+    """Write `result.json`, the last file of a run, and return its content."""
     result = {"metrics": metrics, "parameters": parameters, "provenance": provenance}
+    result |= {"run": facts} if (facts := facts_of(out)) else {}
     write_json(out / RESULT, result)
+    (out / MARK).unlink(missing_ok=True)
     return result
 
 

@@ -1,6 +1,7 @@
 """The evaluator of segmentation networks: images in, counts of pixels by class for each image out."""
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,7 +24,7 @@ from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.iou import COUNTS, count, segmentation_metrics
 from resnest_core.evaluation.records import SEGMENTATION
 from resnest_core.evaluation.results import RECORDS, Metric, metric, rate
-from resnest_core.evaluation.views import View, scores
+from resnest_core.evaluation.views import MOST_STRETCHED, View, likeliest, maps, summed
 from resnest_core.memory import device_peak_memory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.modes import Choice, Execution, Runner, choose, settled
@@ -81,18 +82,29 @@ class Predictor:
         self.black = normalised(torch.zeros(3, 1, 1, dtype=torch.uint8)).flatten()  # (3,)
 
     def scores(self, image: Tensor) -> Tensor:
-        """Scores (classes, H, W) of a normalised image (3, H, W), on the device where they fit."""
-        height, width = image.shape[1:]
-        largest = math.prod(self.view.size(height, width, max(self.view.scales)))
-        self.infer.make_room(self.num_classes * (2 * largest + 2 * height * width))
-        return scores(self.infer, image, self.view, self.black)
+        """Scores (classes, H, W) of a normalised image (3, H, W), on the device where those of all scales fit."""
+        return summed(self._maps(image), (image.shape[1], image.shape[2]))
 
-    def __call__(self, image: Tensor) -> Tensor:
-        """Classes (H, W) of an image (3, H, W); InputError if the scores are not finite."""
-        found = self.scores(normalised(image))
-        if not torch.isfinite(found).all():
-            raise InputError("scores are not finite; check the weights")
-        return found.argmax(dim=0).cpu()
+    def __call__(self, image: Tensor, name: str = "in memory") -> Tensor:
+        """Classes (H, W) of an image (3, H, W); InputError with its `name` if the scores are not finite.
+
+        A line on stderr says where a stretched image is scaled to less than the view asks for.
+        """
+        height, width = image.shape[1:]
+        if self.view.stretched(height, width):
+            size = "x".join(str(side) for side in reversed(self.view.size(height, width, 1.0)))
+            what = f"stretched by more than {MOST_STRETCHED} to 1; scaled by its long side, to {size} at scale 1"
+            print(f"image '{name}' of {width}x{height} pixels is {what}", file=sys.stderr)
+        try:
+            return likeliest(self._maps(normalised(image)), (height, width), self.infer.at_once(height * width)).cpu()
+        except InputError as error:
+            raise InputError(f"image '{name}': {error}") from None
+
+    def _maps(self, image: Tensor) -> list[Tensor]:
+        height, width = image.shape[1:]
+        areas = [math.prod(self.view.size(height, width, scale)) for scale in self.view.scales]
+        self.infer.make_room(self.num_classes * (sum(areas) + max(areas)))  # the last may be there twice
+        return maps(self.infer, image, self.view, self.black)
 
 
 class _Run(Evaluation):
@@ -130,7 +142,7 @@ class _Run(Evaluation):
         for index, (image, target) in zip(numbers, loader, strict=True):
             synchronise(self.device)
             start = time.perf_counter()
-            predicted = self._predicted(index, image)
+            predicted = self.predict(image, self.dataset.paths[index])
             self.rates.append(1 / (time.perf_counter() - start))
             yield self._record(index, predicted, target)
 
@@ -148,12 +160,6 @@ class _Run(Evaluation):
             "peak_memory": metric(device_peak_memory(self.device), "bytes"),
         }
         return metrics | ({"images_per_second": rate(self.rates)} if self.rates else {})
-
-    def _predicted(self, index: int, image: Tensor) -> Tensor:
-        try:
-            return self.predict(image)
-        except InputError as error:
-            raise InputError(f"image '{self.dataset.paths[index]}': {error}") from None
 
     def _record(self, index: int, predicted: Tensor, target: Tensor) -> pa.Table:
         counts = count(predicted, target, len(self.dataset.classes))

@@ -6,7 +6,7 @@ exponentials.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +18,15 @@ from resnest_core.ranges import check_fields
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 Infer = Callable[[Tensor], Tensor]
+MOST_STRETCHED = 8  # long side over the short one that an image may have; no benchmark's has
 
 
 @dataclass(frozen=True)
 class View:
     """`base_size` is the long side of the image at scale 1, or the short one. `crop_size` 0 takes images whole.
 
-    Crops overlap by a third. With `flip` the logits of the mirror image are added.
+    Crops overlap by a third. With `flip` the logits of the mirror image are added. Where the short side is given, an
+    image more stretched than 8 to 1 is scaled by its long one, to 8 times that size: memory has a bound.
     """
 
     scales: tuple[float, ...] = (1.0,)
@@ -47,27 +49,55 @@ class View:
 
     def size(self, height: int, width: int, scale: float) -> tuple[int, int]:
         """Height and width of an image of (`height`, `width`) at `scale`."""
-        side = math.ceil(self.base_size * scale)
-        wide = width >= height
-        if wide == (self.base_side == "long"):
-            return int(height * side / width + 0.5), side
-        return side, int(width * side / height + 0.5)
+        side, by_long = math.ceil(self.base_size * scale), self.base_side == "long"
+        if self.stretched(height, width):
+            side, by_long = MOST_STRETCHED * side, True
+        if (width >= height) == by_long:
+            return max(int(height * side / width + 0.5), 1), side
+        return side, max(int(width * side / height + 0.5), 1)
+
+    def stretched(self, height: int, width: int) -> bool:
+        """Whether the long side would be too long if the short one were as asked."""
+        return self.base_side == "short" and max(height, width) > MOST_STRETCHED * min(height, width)
 
 
-def scores(infer: Infer, image: Tensor, view: View, black: Tensor) -> Tensor:
-    """Scores (classes, H, W) of a normalised `image` (3, H, W): the sum over the scales of the view.
+def maps(infer: Infer, image: Tensor, view: View, black: Tensor) -> list[Tensor]:
+    """Scores (classes, h, w) of a normalised `image` (3, H, W) at each scale of the view.
 
     `infer` maps crops (N, 3, h, w) to logits (N, classes, h', w') of any resolution, on any device; `black` (3,) is the
     value of a black pixel, by which crops are filled up.
     """
-    height, width = image.shape[1:]
-    total: Tensor | None = None
-    for scale in view.scales:
-        resized = _resize(image, view.size(height, width, scale))
-        part = _resize(_scores_at(infer, resized, view, black), (height, width))
-        total = part if total is None else total.add_(part)
-    assert total is not None  # a view has a scale
+    sizes = [view.size(image.shape[1], image.shape[2], scale) for scale in view.scales]
+    return [_scores_at(infer, _resize(image, size), view, black) for size in sizes]
+
+
+def scores(infer: Infer, image: Tensor, view: View, black: Tensor) -> Tensor:
+    """Scores (classes, H, W) of an image, as `maps` takes it: the sum over the scales of the view."""
+    return summed(maps(infer, image, view, black), (image.shape[1], image.shape[2]))
+
+
+def summed(found: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Scores (classes, H, W) of an image of `size`: the sum over `maps`."""
+    total = _resize(found[0], size)
+    for part in found[1:]:
+        total.add_(_resize(part, size))
     return total
+
+
+def likeliest(found: Sequence[Tensor], size: tuple[int, int], at_once: int) -> Tensor:
+    """The classes (H, W) of the highest scores, `at_once` of which are summed: all fill any memory.
+
+    Raises: InputError if the scores are not finite.
+    """
+    best, labels = found[0].new_full(size, -1.0), torch.zeros(size, dtype=torch.int64, device=found[0].device)
+    for first in range(0, len(found[0]), at_once):
+        part = summed([map_[first : first + at_once] for map_ in found], size)
+        if not torch.isfinite(part).all():
+            raise InputError("scores are not finite; check the weights")
+        values, places = part.max(dim=0)
+        higher = values > best  # of equal ones the first, as among all classes at once
+        best[higher], labels[higher] = values[higher], places[higher] + first
+    return labels
 
 
 def boxes(height: int, width: int, crop: int, stride: int) -> list[Box]:

@@ -1,7 +1,9 @@
 """What experiments of every task have in common: a network with its weights, and the files that come of it."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -9,13 +11,19 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from resnest_core import checkpoints
+from resnest_core import checkpoints, distributed
+from resnest_core.data.base import Images
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric
 from resnest_core.files import sha256
 from resnest_core.models import create_model
+from resnest_core.outputs import Facts, claimed
 from resnest_core.training.loop import CURVES, Recipe, Trained
+
+DIGITS = 12  # of a digest, in a message
+# What a run's results do not depend on, or what `_facts` tells by content.
+NO_FACTS = ("out", "device", "workers", "memory_budget", "examples", "data", "weights", "backbone")
 
 
 @dataclass(frozen=True)
@@ -37,15 +45,37 @@ class Network:
 
 
 class Experiment(ABC):
-    """Settings: `out` is the directory of the results; `weights` is empty if the network is trained here."""
+    """Settings: `out` is the directory of the results; `weights` is empty if the network is trained here.
 
+    Raises InputError, before anything is written, if `out` holds another run's work; `overwrite` replaces that.
+    """
+
+    model: str
     out: str
     weights: str
+    overwrite: bool
+    test_set: Images
+    train_set: Images
 
     @cached_property
     def network(self) -> Network:
         """The network with its weights: read, or trained here first."""
-        return self._read() if self.weights else self._train()
+        if self.weights:
+            return self._read()
+        with self._claimed():
+            return self._train()
+
+    @cached_property
+    def result(self) -> dict[str, Any]:
+        """The result of evaluating the network on the test set, written into `out` with its records."""
+        with self._claimed():
+            return self._evaluate()
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The settings that the result stores."""
+        fields: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # each experiment is a dataclass
+        return {name: value for name, value in fields.items() if name != "overwrite"}
 
     @property
     def records(self) -> pd.DataFrame:
@@ -57,11 +87,36 @@ class Experiment(ABC):
         """The curves of the training, if the network was trained here."""
         return pd.read_csv(Path(self.out) / CURVES) if not self.weights else None
 
+    def _claimed(self) -> AbstractContextManager[Path]:
+        """The output directory, once it is sure to hold no other run's work."""
+        claim = nullcontext(Path(self.out)) if not distributed.is_first() else None
+        return claim or claimed(self.out, self._facts, overwrite=self.overwrite)
+
+    @cached_property
+    def _facts(self) -> Facts:
+        """What tells this run from others that could have the same directory."""
+        facts = dict(_flat(self.parameters))
+        if self.weights:
+            facts = {name: value for name, value in facts.items() if not name.startswith(("recipe", "train_"))}
+            facts |= {"kind": "evaluation", "weights": self._content(self.weights)}
+        else:
+            backbone = getattr(self, "backbone", "")
+            facts |= {"kind": "training", "backbone": self._content(backbone) if backbone else "none"}
+            facts["training images"] = self.train_set.digest[:DIGITS]
+        return facts | {"images": self.test_set.digest[:DIGITS]}
+
+    def _content(self, weights: str) -> str:
+        path = checkpoints.resolve(weights, self.model)
+        return f"{path.name} {sha256(path)[:DIGITS]}"
+
     @abstractmethod
     def _read(self) -> Network: ...
 
     @abstractmethod
     def _train(self) -> Network: ...
+
+    @abstractmethod
+    def _evaluate(self) -> dict[str, Any]: ...
 
 
 class Transfer(Experiment):
@@ -91,3 +146,12 @@ class Transfer(Experiment):
     def facts(self) -> dict[str, str]:
         """Which network is trained, and what it begins with."""
         return {"model": self.model, "backbone": sha256(self.backbone) if self.backbone else ""}
+
+
+def _flat(settings: dict[str, Any], of: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings and those within them, but for `NO_FACTS`, by names for people."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{of}{name} ")
+        elif name not in NO_FACTS:
+            yield f"{of}{name}", value

@@ -1,6 +1,6 @@
 """One experiment in classification."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -40,6 +40,7 @@ class Classification(Experiment):
     protocol: Protocol = field(default_factory=Protocol)
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -49,6 +50,10 @@ class Classification(Experiment):
     @cached_property
     def test_set(self) -> Dataset:
         return open_dataset(self.dataset, self.data or None, limit=self.limit)
+
+    @cached_property
+    def train_set(self) -> Dataset:
+        return open_dataset(self.dataset, self.data or None, split="train", limit=self.train_limit)
 
     @cached_property
     def rule(self) -> Preprocessing:
@@ -64,9 +69,7 @@ class Classification(Experiment):
             crop_size=self.crop_size or own.crop_size,
         )
 
-    @cached_property
-    def result(self) -> dict[str, Any]:
-        """The result of evaluating the network on the test set, written into `out` with its records."""
+    def _evaluate(self) -> dict[str, Any]:
         return evaluate_classifier(
             self.network.model,
             self.test_set,
@@ -74,7 +77,7 @@ class Classification(Experiment):
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self),
+            parameters=self.parameters,
             more_metrics=self.network.metrics,
         )
 
@@ -84,11 +87,10 @@ class Classification(Experiment):
         return Network(model, path, {})
 
     def _train(self) -> Network:
-        root = self.data or None
         trained = train_classifier(
             self.model,
-            open_dataset(self.dataset, root, split="train", limit=self.train_limit),
-            open_dataset(self.dataset, root, limit=min(self.limit or MONITORED_IMAGES, MONITORED_IMAGES)),
+            self.train_set,
+            open_dataset(self.dataset, self.data or None, limit=min(self.limit or MONITORED_IMAGES, MONITORED_IMAGES)),
             self.out,
             self.recipe,
             preprocessing=self.rule,

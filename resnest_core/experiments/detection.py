@@ -1,6 +1,6 @@
 """One experiment in object detection or instance segmentation."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -51,6 +51,7 @@ class ObjectDetection(Transfer):
     protocol: Protocol = field(default_factory=Protocol)
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -63,8 +64,10 @@ class ObjectDetection(Transfer):
         return open_detection(self.dataset, self.data or None, limit=self.limit)
 
     @cached_property
-    def result(self) -> dict[str, Any]:
-        """The result of evaluating the network on the test set, written into `out` with all rows and some images."""
+    def train_set(self) -> DetectionDataset:
+        return open_detection(self.dataset, self.data or None, split="train", limit=self.train_limit)
+
+    def _evaluate(self) -> dict[str, Any]:
         model = self._model
         if distributed.is_first():
             save_images(output_directory(self.out) / EXAMPLES, self.looked_at)
@@ -74,7 +77,7 @@ class ObjectDetection(Transfer):
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self) | {"classes": self.categories, "category_ids": self.test_set.category_ids},
+            parameters=self.parameters | {"classes": self.categories, "category_ids": self.test_set.category_ids},
             more_metrics=self.network.metrics,
         )
 
@@ -116,7 +119,7 @@ class ObjectDetection(Transfer):
     def _train(self) -> Network:
         trained = train_detector(
             self.beginning(categories=self._categories),
-            open_detection(self.dataset, self.data or None, split="train", limit=self.train_limit),
+            self.train_set,
             self.out,
             self.recipe,
             facts=self.facts,

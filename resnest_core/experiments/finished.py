@@ -1,12 +1,12 @@
 """A classifier that has been evaluated: its network, images and records, for those who look closer at it."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from resnest_core import checkpoints
 from resnest_core.data import Dataset
+from resnest_core.data.base import Images
 from resnest_core.data.batches import Transform, network_input
 from resnest_core.devices import autocast, choose_device, place
 from resnest_core.errors import InputError
@@ -26,6 +27,8 @@ from resnest_core.models.resnet import ResNet
 from resnest_core.places import from_root, here_or_from_root
 from resnest_core.training.classification import Recipe
 from resnest_core.training.loop import WEIGHTS
+
+Data = TypeVar("Data", bound=Images)
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,8 @@ class Finished:
 
     @property
     def test_set(self) -> Dataset:
-        return self.beside.test_set if self.beside else self.settings.test_set
+        """The images that were evaluated; InputError if others are in their place."""
+        return self.beside.test_set if self.beside else evaluated(self.settings.test_set, self.result, self.directory)
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -114,6 +118,13 @@ class Finished:
         device = next(self.network.parameters()).device
         with autocast(device, self.precision):
             return self.network(inputs.to(device)).float().cpu()
+
+
+def evaluated(images: Data, result: Mapping[str, Any], directory: str | Path) -> Data:
+    """The `images` that an experiment opens again, if they are those that its result is of."""
+    if images.digest != result["provenance"]["data_digest"]:
+        raise InputError(f"the images of '{directory}' are not those that it was evaluated on; run it again")
+    return images
 
 
 def open_runs(directories: Iterable[str]) -> list[Finished]:

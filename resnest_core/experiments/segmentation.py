@@ -85,6 +85,7 @@ class SemanticSegmentation(Transfer):
     examples: int = 4
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -108,8 +109,10 @@ class SemanticSegmentation(Transfer):
         return open_segmentation(self.dataset, self.data or None, limit=self.limit)
 
     @cached_property
-    def result(self) -> dict[str, Any]:
-        """The result of evaluating the network on the test set, written into `out` with records and examples."""
+    def train_set(self) -> SegmentationDataset:
+        return open_segmentation(self.dataset, self.data or None, split="train", limit=self.train_limit)
+
+    def _evaluate(self) -> dict[str, Any]:
         if distributed.is_first():
             save_examples(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_segmenter(
@@ -118,7 +121,7 @@ class SemanticSegmentation(Transfer):
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self) | {"protocol": asdict(self.protocol.view), "classes": self.classes},
+            parameters=self.parameters | {"protocol": asdict(self.protocol.view), "classes": self.classes},
             more_metrics=self.network.metrics,
         )
 
@@ -130,21 +133,22 @@ class SemanticSegmentation(Transfer):
     @cached_property
     def looked_at(self) -> list[Example]:
         """The first images of the test set, with what the network makes of them."""
-        pairs = [self.test_set.load(index) for index in range(min(self.examples, len(self.test_set)))]
-        return [Example(np.asarray(image), truth, self._classes(image)) for image, truth in pairs]
+        first = self.test_set.paths[: self.examples]
+        pairs = [(*self.test_set.load(index), name) for index, name in enumerate(first)]
+        return [Example(np.asarray(image), truth, self._classes(image, name)) for image, truth, name in pairs]
 
     def segment(self, path: str | Path) -> Example:
         """An image file of any size with its predicted classes; its true ones count as unknown."""
         image = read_image(Path(path))
-        classes = self._classes(image)
+        classes = self._classes(image, str(path))
         return Example(np.asarray(image), np.full_like(classes, IGNORED), classes)
 
     @cached_property
     def _predictor(self) -> Predictor:
         return Predictor(self._model, self.protocol)
 
-    def _classes(self, image: Image.Image) -> NDArray[np.int16]:
-        return self._predictor(as_pixels(image)).numpy().astype(np.int16)
+    def _classes(self, image: Image.Image, name: str) -> NDArray[np.int16]:
+        return self._predictor(as_pixels(image), name).numpy().astype(np.int16)
 
     @property
     def _model(self) -> Segmenter:
@@ -159,7 +163,7 @@ class SemanticSegmentation(Transfer):
     def _train(self) -> Network:
         trained = train_segmenter(
             self.beginning(num_classes=len(self.classes)),
-            open_segmentation(self.dataset, self.data or None, split="train", limit=self.train_limit),
+            self.train_set,
             open_segmentation(
                 self.dataset, self.data or None, limit=min(self.limit or MONITORED_IMAGES, MONITORED_IMAGES)
             ),

@@ -44,10 +44,11 @@ class Drawing(choices.ImagePanel):
         return self._draw(self.least.value)
 
     def _looked(self, changed: widgets.Widget | None) -> Draw:
-        experiment = opening.dense(choices.chosen_run(self.run), self.data)
+        run = choices.chosen_run(self.run)
+        experiment = opening.dense(run, self.data)
         self.least.disabled = isinstance(experiment, SemanticSegmentation)
         experiment.network  # noqa: B018 - read before the images: without weights these do not matter
-        chosen = self.image(changed, lambda: experiment.test_set)
+        chosen = self.image(changed, lambda: opening.images_of(run, experiment))
         if isinstance(experiment, SemanticSegmentation):
             sight = segmented(experiment, chosen)
             return lambda least: sight

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from resnest_core.checkpoints import resolve
-from resnest_core.data import Dataset
+from resnest_core.data import Dataset, DetectionDataset, SegmentationDataset
 from resnest_core.data.batches import network_input
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.data.imagenet import synsets
@@ -23,7 +23,7 @@ from resnest_core.evaluation.results import RECORDS, RESULT
 from resnest_core.experiments.classification import Classification
 from resnest_core.experiments.detection import ObjectDetection
 from resnest_core.experiments.detection import dataset_of as detection_dataset_of
-from resnest_core.experiments.finished import Finished
+from resnest_core.experiments.finished import Finished, evaluated
 from resnest_core.experiments.segmentation import SemanticSegmentation
 from resnest_core.experiments.segmentation import dataset_of as segmentation_dataset_of
 from resnest_core.explore.runs import Run
@@ -94,6 +94,12 @@ def dense(run: Run, data: str = "") -> Dense:
     Raises: InputError as `classifier`, but for its images, which are opened when they are asked for.
     """
     return _dense(run, data, _version(run))
+
+
+def images_of(run: Run, experiment: Dense) -> DetectionDataset | SegmentationDataset:
+    """The test set of what `dense` opened; InputError if it is not here, or not what the run was evaluated on."""
+    images: DetectionDataset | SegmentationDataset = experiment.test_set
+    return evaluated(images, run.result, run.directory) if run.directory else images
 
 
 def finished(run: Run) -> Finished:

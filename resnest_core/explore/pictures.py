@@ -15,7 +15,7 @@ from PIL import Image
 from resnest_core.figures import detection
 from resnest_core.figures.detection import Thing
 from resnest_core.figures.errors import Picture
-from resnest_core.plots import COLOURS, LINES, PAGE, STYLE
+from resnest_core.plots import COLOURS, LINES, PAGE, STYLE, reduced, tallness
 
 P = ParamSpec("P")
 HEAT_SHARE = 0.5  # of the colours of a heat map over a picture
@@ -92,7 +92,7 @@ def thumbnails(rows: Mapping[str, Sequence[Picture]], columns: int) -> Figure:
 @in_style
 def objects(image: Image.Image, panels: Mapping[str, Sequence[Thing]]) -> Figure:
     """The image once for each of `panels`, side by side, with the things in it and a legend of their names."""
-    side, share = PAGE / 2, image.height / image.width
+    side, share = PAGE / 2, tallness(*image.size)
     picture, above, below = side * share * (1 + NAME), 0.22, 0.5  # inches
     height = picture + above + below
     figure = _sheet(side * len(panels), height)
@@ -114,7 +114,7 @@ def _sheet(width: float, height: float) -> Figure:
 
 
 def _picture(axes: Axes, pixels: NDArray, title: str) -> None:
-    axes.imshow(pixels)
+    axes.imshow(reduced(pixels))
     axes.set_title(title)
     axes.axis("off")
 

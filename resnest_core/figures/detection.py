@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from resnest_core.plots import COLOURS, COLUMN, LINES, PAGE, Scores, draw_bars, styled
+from resnest_core.plots import COLOURS, COLUMN, LINES, PAGE, Scores, draw_bars, reduced, styled, tallness
 
 MASK_SHARE = 0.45  # of the colour in a pixel of an object
 MOST_NAMES = 24  # in a legend
@@ -23,16 +23,23 @@ MOST_NAMES = 24  # in a legend
 
 @dataclass(frozen=True)
 class Thing:
-    """An object of an image: its box (x, y, width, height), name, score if it was found, mask (H, W) if it has one."""
+    """An object of an image: its box (x, y, width, height), name, score if it was found, and mask, if it has one, as
+    pycocotools' compressed run lengths.
+    """
 
     box: tuple[float, float, float, float]
     name: str
     score: float | None = None
-    mask: NDArray[np.bool_] | None = None
+    encoded: dict[str, Any] | None = None
+
+    @property
+    def mask(self) -> NDArray[np.bool_] | None:
+        """(H, W)."""
+        return None if self.encoded is None else run_lengths.decode(self.encoded).astype(bool)
 
 
 def things(found: dict[str, Any], names: Sequence[str], least_score: float) -> list[Thing]:
-    """What a `Detector` found with `least_score` or more."""
+    """What a detector's `Predictor` found with `least_score` or more."""
     kept = [i for i, score in enumerate(found["scores"].tolist()) if score >= least_score]
     boxes = found["boxes"].tolist()
     return [
@@ -40,7 +47,7 @@ def things(found: dict[str, Any], names: Sequence[str], least_score: float) -> l
             (boxes[i][0], boxes[i][1], boxes[i][2] - boxes[i][0], boxes[i][3] - boxes[i][1]),
             names[int(found["labels"][i])],
             float(found["scores"][i]),
-            found["masks"][i].numpy() if "masks" in found else None,
+            found["masks"][i] if "masks" in found else None,
         )
         for i in kept
     ]
@@ -57,9 +64,7 @@ def things_of(table: pd.DataFrame, image: pd.Series, names: dict[int, str], *, l
             (row["x"], row["y"], row["width"], row["height"]),
             names[row["category"]],
             row.get("score"),
-            run_lengths.decode({"size": size, "counts": row["mask"]}).astype(bool)
-            if isinstance(row["mask"], str)
-            else None,
+            {"size": size, "counts": row["mask"]} if isinstance(row["mask"], str) else None,
         )
         for row in rows.to_dict("records")
     ]
@@ -68,7 +73,7 @@ def things_of(table: pd.DataFrame, image: pd.Series, names: dict[int, str], *, l
 @styled
 def demonstration(image: Image.Image, found: Sequence[Thing]) -> Figure:
     """An image with the things in it, and a legend of their names."""
-    height = PAGE * image.height / image.width
+    height = PAGE * tallness(*image.size)
     figure, axes = plt.subplots(figsize=(PAGE, height + 0.5))
     colours = palette([thing.name for thing in found])
     draw(axes, image, found, colours, named=True)
@@ -81,7 +86,7 @@ def side_by_side(
     images: Sequence[Image.Image], rows: Mapping[str, Sequence[Sequence[Thing]]], names: Sequence[str]
 ) -> Figure:
     """A column an image; a row for the truth and for each network, as `rows` has them."""
-    count, height = len(images), max(image.height / image.width for image in images)
+    count, height = len(images), max(tallness(*image.size) for image in images)
     side = PAGE / count
     figure, grid = plt.subplots(
         len(rows), count, figsize=(PAGE, len(rows) * (side * height + 0.2) + 0.5), squeeze=False
@@ -139,11 +144,12 @@ def palette(names: Sequence[str]) -> dict[str, Any]:
 
 def draw(axes: Axes, image: Image.Image, found: Sequence[Thing], colours: dict[str, Any], *, named: bool) -> None:
     """The image with masks and boxes, and with names and scores if `named`."""
-    pixels = np.asarray(image, np.float64) / 255
+    pixels = reduced(np.asarray(image)) / 255
     for thing in found:
-        if thing.mask is not None:
-            pixels[thing.mask] = (1 - MASK_SHARE) * pixels[thing.mask] + MASK_SHARE * np.array(colours[thing.name])
-    axes.imshow(pixels)
+        if (mask := thing.mask) is not None:
+            shown = reduced(mask)
+            pixels[shown] = (1 - MASK_SHARE) * pixels[shown] + MASK_SHARE * np.array(colours[thing.name])
+    axes.imshow(pixels, extent=(-0.5, image.width - 0.5, image.height - 0.5, -0.5))
     axes.axis("off")
     for thing in found:
         x, y, width, height = thing.box

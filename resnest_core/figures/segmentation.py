@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from resnest_core.evaluation.examples import Example
-from resnest_core.plots import PAGE, styled
+from resnest_core.plots import PAGE, reduced, styled, tallness
 
 IGNORED_COLOUR = (0.35, 0.35, 0.35)
 WRONG = (0.84, 0.37, 0.0)
@@ -42,10 +42,10 @@ def side_by_side(rows: Mapping[str, Sequence[Example]], names: Sequence[str]) ->
         axis.set_title(title, fontsize=8)
     for number in range(count):
         first = rows[networks[0]][number]
-        pictures = [first.image, painted(first.truth, len(names))]
+        pictures = [reduced(first.image), painted(reduced(first.truth), len(names))]
         for name in networks:
             example = rows[name][number]
-            pictures += [painted(example.predicted, len(names)), _errors(example)]
+            pictures += [painted(reduced(example.predicted), len(names)), _errors(example)]
         for axis, picture in zip(axes[number], pictures, strict=True):
             axis.imshow(picture, interpolation="nearest")
             axis.axis("off")
@@ -57,9 +57,11 @@ def side_by_side(rows: Mapping[str, Sequence[Example]], names: Sequence[str]) ->
 @styled
 def demonstration(image: NDArray[np.uint8], classes: Classes, names: Sequence[str]) -> Figure:
     """An image (H, W, 3), and its predicted classes (H, W) over it, with a legend of those that occur."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, PAGE / 2 * image.shape[0] / image.shape[1] + 0.5))
-    left.imshow(image)
-    right.imshow(0.35 * image / 255 + 0.65 * painted(classes, len(names)), interpolation="nearest")
+    height, width, _ = image.shape
+    figure, (left, right) = plt.subplots(1, 2, figsize=(PAGE, PAGE / 2 * tallness(width, height) + 0.5))
+    seen = reduced(image)
+    left.imshow(seen)
+    right.imshow(0.35 * seen / 255 + 0.65 * painted(reduced(classes), len(names)), interpolation="nearest")
     for axis in (left, right):
         axis.axis("off")
     _legend(figure, [classes], names)
@@ -68,9 +70,10 @@ def demonstration(image: NDArray[np.uint8], classes: Classes, names: Sequence[st
 
 def _errors(example: Example) -> NDArray[np.float64]:
     """Wrong pixels coloured, right ones pale, those that do not count grey: (H, W, 3)."""
-    picture = np.ones((*example.truth.shape, 3)) * 0.93
-    picture[example.predicted != example.truth] = WRONG
-    picture[example.truth < 0] = IGNORED_COLOUR
+    truth, predicted = reduced(example.truth), reduced(example.predicted)
+    picture = np.ones((*truth.shape, 3)) * 0.93
+    picture[predicted != truth] = WRONG
+    picture[truth < 0] = IGNORED_COLOUR
     return picture
 
 

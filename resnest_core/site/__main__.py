@@ -1,27 +1,23 @@
 """python -m resnest_core.site BUILD_DIR: write its pages."""
 
-import argparse
-import sys
-
-from resnest_core.errors import InputError
+from resnest_core.programs import Parser, outcome, run_program
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Build the site and print where it begins; 2 if it cannot be built."""
-    parser = argparse.ArgumentParser(prog="python -m resnest_core.site", description=__doc__)
+    return outcome(lambda: _build(arguments))
+
+
+def _build(arguments: list[str] | None) -> None:
+    parser = Parser(prog="python -m resnest_core.site", description=__doc__)
     parser.add_argument(
         "directory", metavar="BUILD_DIR", help="the build directory of a profile with its article, as build/default"
     )
     directory = parser.parse_args(arguments).directory
     from resnest_core.site.build import build  # which --help need not wait for
 
-    try:
-        print(build(directory))
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    print(build(directory))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_program(main)

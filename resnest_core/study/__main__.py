@@ -2,27 +2,21 @@
 
 import sys
 
-from resnest_core.errors import InputError
+from resnest_core.programs import run_program
 from resnest_core.study.arguments import parse
 from resnest_core.study.layout import ROOT, Layout
 
 
 def main() -> int:
-    try:
-        options = parse(sys.argv[1:])
-        if options.command == "test":
-            from resnest_core.study.checks import run_checks  # only the tests' environment needs what it calls
+    options = parse(sys.argv[1:])
+    if options.command == "test":
+        from resnest_core.study.checks import run_checks  # only the tests' environment needs what it calls
 
-            return run_checks(ROOT)
-        from resnest_core.study.run import run
+        return run_checks(ROOT)
+    from resnest_core.study.run import run
 
-        return run(Layout(options.profile), options)
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    return run(Layout(options.profile), options)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_program(main)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from resnest_core.files import write_json
+from resnest_core.programs import run_program
 from resnest_core.study.events import tell
 from resnest_core.study.fingerprint import PACKAGE
 from resnest_core.study.layout import Layout
@@ -44,4 +45,4 @@ def run(layout: Layout, program: str, log: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
+    run_program(lambda: main(*sys.argv[1:]))

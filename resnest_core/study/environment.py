@@ -14,22 +14,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NoReturn
 
 from resnest_core.errors import InputError
+from resnest_core.programs import run_program
 from resnest_core.study.arguments import parse
 from resnest_core.study.layout import ROOT
 
 
-def main() -> int:
-    try:
-        options = parse(sys.argv[1:])
-        python = ready_python(ROOT, tests=options.command == "test")
-        os.execv(python, [python, "-P", "-m", "resnest_core.study", *sys.argv[1:]])
-    except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+def main() -> NoReturn:
+    options = parse(sys.argv[1:])
+    python = ready_python(ROOT, tests=options.command == "test")
+    os.execv(python, [python, "-P", "-m", "resnest_core.study", *sys.argv[1:]])
 
 
 def ready_python(root: Path, tests: bool) -> str:
@@ -127,4 +123,4 @@ def _installed(name: str, build: bool = False) -> str:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_program(main)

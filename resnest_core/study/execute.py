@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_core.files import sha256, write_json
+from resnest_core.programs import run_program
 from resnest_core.study.events import tell
 from resnest_core.study.layout import Layout
 from resnest_core.study.processes import die_with_parent
@@ -167,4 +168,4 @@ def last_cell(layout: Layout, job: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(*sys.argv[1:]))
+    run_program(lambda: main(*sys.argv[1:]))

@@ -7,7 +7,6 @@ left them. The plan tells Snakemake by taking away the result.json of what must 
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,13 +17,15 @@ from resnest_core.files import write_json
 from resnest_core.places import PLACES, expanded
 from resnest_core.study.article_job import PROGRAMS
 from resnest_core.study.fingerprint import PACKAGE, Code, digest, notebook_digest
+from resnest_core.study.inputs import Inputs
 from resnest_core.study.layout import Layout
 from resnest_core.study.notebooks import Notebook, code_cells, read_notebook
-from resnest_core.study.profiles import INHERITED, RUNS, Experiment, Parameters, Profile, experiments, load_profile
+from resnest_core.study.profiles import RUNS, Experiment, Parameters, Profile, experiments, load_profile
 from resnest_core.study.resources import Executor
 from resnest_core.study.state import read_json, read_state, results, why_stale
 
 VERSIONS = ("torch", "numpy", "pillow")
+SOURCES = ("report", "benchmarks/results/machines")
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,8 @@ class Step:
     @property
     def status(self) -> str:
         if self.reason is None:
-            return "up to date"
+            absent = [name for name, content in self.wanted["data"].items() if content is None]
+            return f"up to date (not here to compare with: {', '.join(absent)})" if absent else "up to date"
         return f"missing: {self.missing}" if self.missing else f"will run: {self.reason}"
 
 
@@ -182,14 +184,14 @@ def _steps(
         }
         for study, notebook in notebooks.items()
     }
-    steps = {}
+    steps, inputs = {}, Inputs(layout.root)
     for key, experiment in known.items():
         if not experiment.same_as:
             notebook = notebooks[experiment.study]
             given = _given(layout, experiment, notebook, shared)
             parameters = {**notebook.defaults, **given}
             del parameters["out"]
-            own = {"parameters": parameters, "files": _files(layout, experiment, parameters)}
+            own = {"parameters": parameters, "data": inputs.of(experiment, parameters)}
             steps[key] = Step(experiment, given, parameters, {**own, **wanted[experiment.study]})
     return steps
 
@@ -225,15 +227,6 @@ def _given(layout: Layout, experiment: Experiment, notebook: Notebook, shared: P
 def _home_expanded(value: Any) -> Any:
     """A parameter that names places, with ~ as the home directory."""
     return [expanded(place) for place in value] if isinstance(value, list) else expanded(value)
-
-
-def _files(layout: Layout, experiment: Experiment, parameters: Parameters) -> dict[str, str]:
-    """Size and time of a weights file from outside the study, so that another file of its name counts as a change."""
-    outside = [parameters.get(name, "") for name in INHERITED.values() if name not in experiment.inherited]
-    files = [path for path in (layout.root / str(value) for value in outside if value) if path.is_file()]
-    return {
-        path.name: f"{path.stat().st_size} bytes of {datetime.fromtimestamp(path.stat().st_mtime)}" for path in files
-    }
 
 
 def _with_needs(known: dict[str, Experiment], chosen: Iterable[str]) -> frozenset[str]:
@@ -286,8 +279,8 @@ def _job(plan: Plan, step: Step) -> dict[str, Any]:
 
 
 def _article_sources(layout: Layout, code: Code) -> dict[str, Any]:
-    """Digests of the folder report/ and of the code that makes the article and the site."""
-    report = sorted(path for path in (layout.root / "report").rglob("*") if path.is_file())
+    """Digests of what the article is made of, in the folders `SOURCES`, and of the code that makes it and the site."""
+    report = sorted(path for folder in SOURCES for path in (layout.root / folder).rglob("*") if path.is_file())
     shown = [path for path in report if not {".ipynb_checkpoints", "__pycache__"} & set(path.parts)]
     notebooks = [source for path in shown if path.suffix == ".ipynb" for source, _ in code_cells(path)]
     files = {layout.relative(path): digest(path.read_bytes()) for path in shown}

@@ -69,7 +69,9 @@ def differences(old: State, new: State) -> list[str]:
     found = []
     if old.get("notebook") != new["notebook"]:
         found.append("notebook changed")
-    for kind in ("parameters", "files", "versions"):
+    if names := [name for name, content in new["data"].items() if content not in (None, old.get("data", {}).get(name))]:
+        found.append(f"data changed: {', '.join(names)}")
+    for kind in ("parameters", "versions"):
         before, now = old.get(kind, {}), new[kind]
         if names := _changed(before, now):
             values = (f"{name} {before.get(name, 'none')} -> {now.get(name, 'none')}" for name in names)

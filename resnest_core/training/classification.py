@@ -18,7 +18,7 @@ from resnest_core.errors import unknown
 from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.ranges import check_fields
-from resnest_core.training.loop import Trained, Training, decaying
+from resnest_core.training.loop import Trained, Training, decaying, digests
 
 REFERENCE_BATCH = 256
 TRAINED = ("fp32", "tf32", "bf16")  # fp16 would need its gradients scaled
@@ -106,8 +106,8 @@ class _Classification(Training):
         facts = {
             "model": name,
             "recipe": asdict(recipe),
-            "data": dataset.digest,
             "preprocessing": repr(preprocessing),
+            **digests(data=dataset, monitor=monitor),
         }
         super().__init__(model, optimiser, recipe, epoch_length(dataset, recipe.batch_size), facts)
 

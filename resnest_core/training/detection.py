@@ -20,7 +20,7 @@ from resnest_core.errors import InputError, unknown
 from resnest_core.files import output_directory
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.ranges import check_fields
-from resnest_core.training.loop import Trained, Training, decaying, parts_of_batches
+from resnest_core.training.loop import Trained, Training, decaying, digests, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -97,7 +97,7 @@ class _Detection(Training):
         learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = decaying(learned, recipe.weight_decay)
         optimiser = SOLVERS[recipe.solver].optimiser(groups, recipe.scaled_rate)
-        identity = {"recipe": asdict(recipe), "data": dataset.digest, **facts}
+        identity = {"recipe": asdict(recipe), **digests(data=dataset), **facts}
         super().__init__(model, optimiser, recipe, len(dataset) // recipe.batch_size, identity)
         self.parts: list[dict[str, float]] = []
 
@@ -183,9 +183,8 @@ def _masks(masks: list[dict[str, Any]], size: tuple[int, int]) -> Tensor:
     """Masks (n, height, width) of bool at `size` (width, height)."""
     if not masks:
         return torch.zeros(0, size[1], size[0], dtype=torch.bool)
-    decoded = run_lengths.decode(masks)  # (h, w, n)
+    # One at a time: all masks of a large photograph fill any memory.
     resized = [
-        np.asarray(Image.fromarray(decoded[:, :, i]).resize(size, Image.Resampling.NEAREST))
-        for i in range(decoded.shape[2])
+        np.asarray(Image.fromarray(run_lengths.decode(mask)).resize(size, Image.Resampling.NEAREST)) for mask in masks
     ]
     return torch.from_numpy(np.stack(resized)) > 0

@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
 from resnest_core import distributed
+from resnest_core.data.base import Images
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError
 from resnest_core.files import replacing
@@ -215,6 +216,11 @@ class Training(ABC):
         load_weights(self.model, out / WEIGHTS)
         self.seconds, self.step = float(facts["seconds"]), self.steps
         return True
+
+
+def digests(**datasets: Images) -> dict[str, str]:
+    """What tells the images of a training from others, by the names given; the first process tells it to the others."""
+    return distributed.of_first(lambda: {name: dataset.digest for name, dataset in datasets.items()})
 
 
 def parts_of_batches(order: list[int], batch_size: int) -> list[list[int]]:

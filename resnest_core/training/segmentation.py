@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from resnest_core import distributed
 from resnest_core.data import SegmentationDataset
 from resnest_core.data.base import IGNORED
-from resnest_core.data.transforms import as_tensors, normalised
+from resnest_core.data.transforms import as_tensors, normalised, resized_part
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError, unknown
 from resnest_core.evaluation.iou import count, mean_iou_present, pixel_accuracy
@@ -24,7 +24,7 @@ from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.files import output_directory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.ranges import check_fields
-from resnest_core.training.loop import Trained, Training, parts_of_batches
+from resnest_core.training.loop import Trained, Training, digests, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -112,7 +112,7 @@ class _Segmentation(Training):
         ]
         groups = [{**group, "weight_decay": recipe.weight_decay} for group in groups]
         optimiser = SOLVERS[recipe.solver].optimiser(groups, rate)
-        identity = {"recipe": asdict(recipe), "data": dataset.digest, **facts}
+        identity = {"recipe": asdict(recipe), **digests(data=dataset, monitor=monitor), **facts}
         super().__init__(model, optimiser, recipe, len(dataset) // recipe.batch_size, identity)
 
     def batches(self, seed: int) -> Iterable[Example]:
@@ -140,7 +140,8 @@ class _Segmentation(Training):
         counts = []
         for index in range(len(self.monitor)):
             image, target = as_tensors(*self.monitor.load(index))
-            counts.append(count(predict(image), target, len(self.monitor.classes)))
+            predicted = predict(image, self.monitor.paths[index])
+            counts.append(count(predicted, target, len(self.monitor.classes)))
         right, union, pixels = (torch.stack([c[name] for c in counts]).sum(0).numpy() for name in counts[0])
         accuracy, mean_iou = pixel_accuracy(right, pixels), mean_iou_present(right, union)
         return {"test_pixel_accuracy": float(accuracy), "test_mean_iou": float(mean_iou)}
@@ -168,14 +169,16 @@ def augmented(image: Image.Image, target: NDArray[np.int16], recipe: Recipe, rng
     """
     short = round(recipe.base_size * rng.uniform(recipe.smallest, recipe.largest))
     size = [max(round(side * short / min(image.size)), 1) for side in image.size]
-    labels = Image.fromarray(target.astype(np.int32)).resize(size, Image.Resampling.NEAREST)
-    pixels, classes = as_tensors(image.resize(size, Image.Resampling.BILINEAR), np.asarray(labels, np.int16))
-    if rng.random() < 0.5:
+    mirrored, crop = rng.random() < 0.5, recipe.crop_size
+    width, height = (min(crop, side) for side in size)
+    top, left = (int(rng.integers(max(side - crop, 0) + 1)) for side in reversed(size))
+    left = size[0] - width - left if mirrored else left
+    box = (left, top, left + width, top + height)
+    labels = resized_part(Image.fromarray(target.astype(np.int32)), size, box, Image.Resampling.NEAREST)
+    part = resized_part(image, size, box, Image.Resampling.BILINEAR)
+    pixels, classes = as_tensors(part, np.asarray(labels, np.int16))
+    if mirrored:
         pixels, classes = pixels.flip(2), classes.flip(1)
-    crop = recipe.crop_size
-    right, below = (max(crop - side, 0) for side in size)
-    pixels = torch.nn.functional.pad(pixels, (0, right, 0, below))
-    classes = torch.nn.functional.pad(classes, (0, right, 0, below), value=IGNORED)
-    top, left = (int(rng.integers(side - crop + 1)) for side in classes.shape)
-    where = np.s_[..., top : top + crop, left : left + crop]
-    return normalised(pixels[where]), classes[where]
+    beyond = (0, crop - width, 0, crop - height)
+    pixels = torch.nn.functional.pad(pixels, beyond)
+    return normalised(pixels), torch.nn.functional.pad(classes, beyond, value=IGNORED)

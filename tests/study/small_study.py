@@ -66,10 +66,13 @@ def evaluate(out, weights, batch_size):
 
 def resolve(source, name):
     raise InputError(f"the weights of '{name}' are not here: fetch {name}")
+
+def published(name):
+    raise InputError(f"unknown network {name}")
 """,
     "data/__init__.py": """from resnest_core.errors import InputError
 
-def open_any(name, root=None):
+def open_any(name, root=None, *, split="test", limit=0):
     print("data: noise")
     if root is None:
         raise InputError(f"{name} is not embedded")
@@ -127,6 +130,19 @@ studies:
       - {name: "of_{model}", grid: {model: [a, b]}, weights_from: "base/{model}", parameters: {batch_size: 16}}
       - {name: again, same_as: base/c}
 """
+
+
+MODULES = (
+    "errors",
+    "files",
+    "parameters",
+    "places",
+    "programs",
+    "ranges",
+    "data/contents",
+    "data/storage",
+    "data/strings",
+)  # of the real core
 
 
 class Tree:
@@ -210,8 +226,7 @@ class Tree:
 def plant(root: Path) -> Tree:
     """Make the small study in `root`."""
     tree = Tree(root)
-    core = (f"resnest_core/{name}.py" for name in ("errors", "files", "parameters", "places", "ranges"))
-    for name in ("run_all.sh", "workflow/Snakefile", *core):
+    for name in ("run_all.sh", "workflow/Snakefile", *(f"resnest_core/{module}.py" for module in MODULES)):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(

@@ -11,7 +11,7 @@ from torch.nn import functional
 from resnest_core.errors import InputError
 from resnest_core.models.rcnn import boxes as box
 from resnest_core.models.rcnn.heads import BoxStages, Detected
-from resnest_core.models.rcnn.masks import MaskHead, paste
+from resnest_core.models.rcnn.masks import MaskHead, Masks
 from resnest_core.models.rcnn.panoptic import SemanticHead, combine
 from resnest_core.models.rcnn.proposals import ProposalNetwork, Sizes, Target
 from resnest_core.models.rcnn.pyramid import Pyramid
@@ -34,8 +34,8 @@ class Detector(nn.Module):
 
     Images are at network scale; `sizes` are the (height, width) that results are scaled to, their own if not given.
     A result holds `boxes` (n, 4), `scores` (n,), best first, `labels` (n,), indices into `categories`, and, of
-    networks with masks, `masks` (n, height, width) of bool. A panoptic network adds `semantic` (height, width),
-    classes into `row.stuff`, and `panoptic` (height, width) with its `segments`.
+    networks with masks, `masks` (n, height, width) of bool, or `Masks` if `pasting` is off. A panoptic network adds
+    `semantic` (height, width), classes into `row.stuff`, and `panoptic` (height, width) with its `segments`.
 
     In training, `targets` are needed, dicts of `boxes`, `labels`, `masks` and `semantic` at network scale as a network
     needs them, and the losses come out as a dict.
@@ -43,6 +43,7 @@ class Detector(nn.Module):
     `categories` replaces the names that the network was published with, `num_classes` their number alone.
     """
 
+    pasting = True
     pixel_mean: Tensor
     pixel_std: Tensor
 
@@ -93,7 +94,11 @@ class Detector(nn.Module):
         detected = self._detected(features, shown)
         wanted = [(int(height), int(width)) for height, width in sizes or shown]
         results = self._results(features, detected, shown, wanted)
-        return self._with_panoptic(features, results, shown, wanted) if self.row.stuff else results
+        if self.row.stuff:
+            self._add_panoptic(features, results, shown, wanted)
+        if self.row.mask_convolutions and self.pasting:
+            results = [result | {"masks": result["masks"].all()} for result in results]
+        return results
 
     def batch(self, images: Sequence[Tensor]) -> tuple[Tensor, Sizes]:
         """Normalised images, padded with 0 to a common size that the trunk divides, and the size of each."""
@@ -158,7 +163,7 @@ class Detector(nn.Module):
                 "labels": image.labels[kept],
             }
             if cell is not None:
-                result["masks"] = paste(cell[kept], boxes[kept], size)
+                result["masks"] = Masks(cell[kept], boxes[kept], size)
             results.append(result)
         return results
 
@@ -171,16 +176,13 @@ class Detector(nn.Module):
         logits = self.roi_heads.mask_head.logits(features[: len(self.backbone.levels)], boxes, labels)
         return logits.sigmoid().split([len(b) for b in boxes])
 
-    def _with_panoptic(
-        self, features: list[Tensor], results: list[dict[str, Any]], shown: Sizes, wanted: Sizes
-    ) -> list[dict[str, Any]]:
+    def _add_panoptic(self, features: list[Tensor], results: list[dict[str, Any]], shown: Sizes, wanted: Sizes) -> None:
         logits = self.sem_seg_head(features)
         for result, scores, size, out in zip(results, logits, shown, wanted, strict=True):
             result["semantic"] = self.sem_seg_head.classes(scores, size, out)
             result["panoptic"], result["segments"] = combine(
                 result["scores"], result["labels"], result["masks"], result["semantic"]
             )
-        return results
 
 
 def _padded(targets: Sequence[Mapping[str, Tensor]], finest: Tensor) -> Tensor:

@@ -1,5 +1,9 @@
 """Masks of detections (He et al. 2017, arXiv 1703.06870): predicted in cells, pasted into images."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,6 +18,7 @@ from resnest_core.models.rcnn.settings import Detection
 
 POOLED = 14  # cells of a box, each way; the mask has twice as many
 MASK_SIZE = 2 * POOLED
+MOST_SAMPLED = 2**22  # pixels at once, of which each takes some thirty bytes
 INSIDE = 0.5  # the probability from which a pixel belongs to the object
 
 
@@ -66,6 +71,29 @@ def masks_in(masks: Tensor | None, index: Tensor, boxes: Tensor) -> Tensor:
     return (seen[:, 0] >= INSIDE).to(boxes)
 
 
+@dataclass(frozen=True)
+class Masks(Sequence[Tensor]):
+    """Masks (height, width) of bool of an image of `size`, each pasted when it is asked for.
+
+    All of a large photograph fill any memory. `cells` (n, 28, 28) and `boxes` (n, 4) are as in `paste`.
+    """
+
+    cells: Tensor
+    boxes: Tensor
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __getitem__(self, index: Any) -> Any:
+        one = [range(len(self))[index]]  # IndexError ends an iteration
+        return paste(self.cells[one], self.boxes[one], self.size)[0]
+
+    def all(self) -> Tensor:
+        """(n, height, width)."""
+        return paste(self.cells, self.boxes, self.size)
+
+
 def paste(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     """Masks (n, height, width) of bool of an image of `size`, from probabilities (n, 28, 28) in `boxes` (n, 4).
 
@@ -80,7 +108,10 @@ def paste(probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor
         if right > left and bottom > top:
             x = (torch.arange(left, right, device=boxes.device) + 0.5 - corners[0]) / (corners[2] - corners[0])
             y = (torch.arange(top, bottom, device=boxes.device) + 0.5 - corners[1]) / (corners[3] - corners[1])
-            mask[top:bottom, left:right] = _sampled(cells, x * 2 - 1, y * 2 - 1) >= INSIDE
+            rows = max(MOST_SAMPLED // (right - left), 1)
+            for first in range(0, len(y), rows):
+                seen = _sampled(cells, x * 2 - 1, y[first : first + rows] * 2 - 1) >= INSIDE
+                mask[top + first : top + first + len(seen), left:right] = seen
     return masks
 
 

@@ -1,7 +1,7 @@
 """Panoptic FPN (Kirillov et al. 2019, arXiv 1901.02446): classes of all pixels, and their union with the instances."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,7 @@ LOSS_WEIGHT = 0.5
 LEAST_INSTANCE_SCORE = 0.5
 MOST_HIDDEN = 0.5  # part of an instance that better ones may cover
 LEAST_STUFF_AREA = 4096  # pixels
+MOST_VALUES = 2**28  # that are resized at once; all classes of a large photograph fill any memory
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,15 @@ class SemanticHead(nn.Module):
         """Classes (height, width) of an image of `size`, from logits (C, h, w) in which it fills `shown` pixels."""
         large = functional.interpolate(logits[None], scale_factor=COMMON_STRIDE, mode="bilinear")
         cut = large[:, :, : shown[0], : shown[1]]
-        resized = functional.interpolate(cut, size, mode="bilinear")
-        return resized[0].argmax(dim=0)
+        best = logits.new_full(size, -math.inf)
+        classes = torch.zeros(size, dtype=torch.int64, device=logits.device)
+        at_once = max(MOST_VALUES // math.prod(size), 1)
+        for first in range(0, len(logits), at_once):
+            resized = functional.interpolate(cut[:, first : first + at_once], size, mode="bilinear")
+            values, places = resized[0].max(dim=0)
+            higher = values > best
+            best[higher], classes[higher] = values[higher], places[higher] + first
+        return classes
 
     def drop_norms(self) -> None:
         """Leave the normalisation out, as the authors' code did though their configuration asks for it."""
@@ -82,7 +90,12 @@ class _Rectified(Convolution):
 
 
 def combine(
-    scores: Tensor, labels: Tensor, masks: Tensor, classes: Tensor, *, least_score: float = LEAST_INSTANCE_SCORE
+    scores: Tensor,
+    labels: Tensor,
+    masks: Sequence[Tensor] | Tensor,
+    classes: Tensor,
+    *,
+    least_score: float = LEAST_INSTANCE_SCORE,
 ) -> tuple[Tensor, list[Segment]]:
     """A map (H, W) with the number of the segment of each pixel, 0 for none, and the segments.
 
@@ -94,8 +107,8 @@ def combine(
     for instance in scores.argsort(descending=True).tolist():
         if scores[instance] < least_score:
             break
-        free = masks[instance] & (found == 0)
-        area = int(masks[instance].sum())
+        mask = masks[instance]
+        free, area = mask & (found == 0), int(mask.sum())
         if area == 0 or (area - int(free.sum())) / area > MOST_HIDDEN:
             continue
         segments.append(Segment(len(segments) + 1, True, int(labels[instance]), float(scores[instance]), instance))
