@@ -39,12 +39,9 @@ class Stopwatch:
     ) -> dict[str, Any]:
         """The `provenance` of a result file: times in seconds, memory in bytes."""
         return {
-            **_commit()._asdict(),
+            **made_by(device),
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-            "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-            "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "processes": distributed.world(),
@@ -55,6 +52,16 @@ class Stopwatch:
             "seconds": round(time.perf_counter() - self._start, 3),
             "peak_memory": process_peak_memory(),
         }
+
+
+def made_by(device: str = "cpu") -> dict[str, Any]:
+    """Code and machine, which the numbers of an evaluation that was interrupted may owe to more than one of."""
+    return {
+        **_commit()._asdict(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "processor": _processor(),
+    }
 
 
 def state_digest(model: nn.Module) -> str:

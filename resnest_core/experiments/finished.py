@@ -18,7 +18,7 @@ from resnest_core.data import Dataset
 from resnest_core.data.base import Images
 from resnest_core.data.batches import Transform, network_input
 from resnest_core.data.storage import is_url
-from resnest_core.devices import autocast, choose_device, place
+from resnest_core.devices import autocast, choose_device, place, usable
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
 from resnest_core.evaluation.results import RECORDS, RESULT
@@ -125,9 +125,7 @@ class Finished:
 def evaluated(images: Data, result: Mapping[str, Any], directory: str | Path) -> Data:
     """The `images` that an experiment opens again, if they are those that its result is of."""
     if images.digest != result["provenance"]["data_digest"]:
-        raise InputError(
-            f"the images of '{directory}' are not those that it was evaluated on; run it again"
-        )
+        raise InputError(f"the images of '{directory}' are not those that it was evaluated on; run it again")
     return images
 
 
@@ -144,6 +142,11 @@ def open_runs(directories: Iterable[str]) -> list[Finished]:
     if len({run.name for run in runs}) < len(runs):
         raise InputError(f"runs {', '.join(run.directory for run in runs)}; each must have a name of its own")
     return runs
+
+
+def precisions(runs: Iterable[Finished], device: torch.device) -> str:
+    """In which precisions the networks of runs give their answers on a device."""
+    return ", ".join(sorted({usable(run.precision, device) for run in runs}))
 
 
 def described(runs: Sequence[Finished], **own: Any) -> dict[str, Any]:
