@@ -82,8 +82,13 @@ class Procedure:
 
     @cached_property
     def makers(self) -> list[dict[str, Any]]:
-        """The provenances, and those of rows that a resumed evaluation owes to another machine or other code."""
-        return [maker for _, provenance in self.provenances for maker in (provenance, *provenance.get("rows", []))]
+        """The provenances, and what made the weights, and the rows that a resumed evaluation owes to others."""
+        others = ("training", "rows")
+        return [
+            maker
+            for _, provenance in self.provenances
+            for maker in (provenance, *(one for kind in others for one in provenance.get(kind) or []))
+        ]
 
     def all(self, name: str) -> list[Any]:
         """The different values of one entry of provenance, in order of appearance; unknown ones left out."""
