@@ -9,16 +9,24 @@ from typing import Any
 
 import fsspec
 import pytest
+import torch
 from inputs.sets import SETS, Row, each_set
+from PIL import Image
+from small import Linear
 
 from resnest_core import data
 from resnest_core.data import contents, storage
+from resnest_core.data.imagenet import ImageFiles
 from resnest_core.data.shard_index import make_index, write_index
+from resnest_core.data.transforms import Preprocessing
 from resnest_core.errors import InputError
+from resnest_core.evaluation import records
+from resnest_core.evaluation.classification import Protocol, evaluate_classifier
 from resnest_core.experiments.finished import evaluated
 from resnest_core.study.inputs import Inputs
 from resnest_core.study.profiles import Experiment
 from resnest_core.study.state import differences
+from resnest_core.training.classification import Recipe, _Classification
 
 # What a test split is read from: patterns below the directory of a row, and what they are.
 FILES = {row.name: {"image or tar": row.images, **({"label": row.labels} if row.labels else {})} for row in SETS}
@@ -254,3 +262,46 @@ def test_an_analysis_refuses_other_images(tmp_path: Path) -> None:
     edit(sorted(root.glob(row.images))[0], keep_time=True)
     with pytest.raises(InputError, match="images of 'run' are not those that it was evaluated on; run it again"):
         evaluated(row.open(root), result, "run")
+
+
+def test_an_interrupted_evaluation_does_not_resume_on_other_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = SETS[0]
+    root, seen = row.make(tmp_path / "set"), []
+    monkeypatch.setattr(records, "SECONDS_BETWEEN_PARTS", -1.0)
+    load, protocol = ImageFiles.load, Protocol(batch_size=1, device="cpu")
+
+    def evaluate(last: int) -> None:
+        def noted(images: ImageFiles, index: int) -> Image.Image:
+            seen.append(index)
+            if index == last:
+                raise KeyboardInterrupt
+            return load(images, index)
+
+        monkeypatch.setattr(ImageFiles, "load", noted)
+        torch.manual_seed(0)
+        evaluate_classifier(Linear(2), row.open(root), Preprocessing(crop_size=8), tmp_path / "out", protocol)
+
+    for change in (lambda: None, lambda: shutil.copy(root / "val/dog/0.jpg", root / "val/cat/0.jpg")):
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(3)
+        change()
+    seen.clear()
+    evaluate(-1)
+    assert set(seen) == set(range(8)), "of the rows that were made before the edit none is kept"
+
+
+@pytest.mark.parametrize("changed", ["train", "val"])
+def test_a_training_does_not_resume_on_other_images(changed: str, tmp_path: Path) -> None:
+    root = SETS[0].make(tmp_path / "set")
+
+    def identity() -> str:
+        images = [SETS[0].open(root, split) for split in ("train", "test")]
+        given = (Recipe(batch_size=4), Preprocessing(crop_size=28), "cpu", 0)
+        return str(_Classification("mini_resnest11", *images, *given).identity)
+
+    before = identity()
+    assert identity() == before
+    edit(root / changed / "cat/0.jpg", keep_time=True)
+    assert identity() != before
