@@ -43,6 +43,12 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[obj
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
+def usable(precision: str, device: torch.device) -> str:
+    """What `precision` comes to on a device: without TF32, which GPUs have since Ampere, that is "fp32"."""
+    has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device)[0] >= 8
+    return "fp32" if precision == "tf32" and not has_tf32 else precision
+
+
 def place(model: Model, device: torch.device) -> Model:
     """Move `model` to `device`, channels last on a CPU, where grouped convolutions of small maps are faster so."""
     model = model.to(device)

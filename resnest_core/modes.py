@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from resnest_core.compiling import Forward, compiled
-from resnest_core.devices import PRECISIONS, autocast
+from resnest_core.devices import PRECISIONS, autocast, usable
 from resnest_core.dilated import spare_far
 from resnest_core.errors import InputError, unknown
 from resnest_core.folding import folded
@@ -94,7 +94,17 @@ def fast(device: torch.device, *, compiling: bool = True) -> Execution:
 def settled(mode: str, precision: str, device: torch.device, *, compiling: bool = True) -> Execution:
     """The way that a mode other than auto stands for; only exact is carried out in the `precision` that is asked."""
     check_mode(mode, precision)
-    return exact(precision, device) if mode == "exact" else fast(device, compiling=compiling)
+    return exact(usable(precision, device), device) if mode == "exact" else fast(device, compiling=compiling)
+
+
+def possible(way: Execution, device: torch.device, out: object) -> Execution:
+    """The way in which an evaluation in `out` was begun, maybe elsewhere; InputError if this machine has none such."""
+    if (way.compiled and not can_compile(device)) or usable(way.precision, device) != way.precision:
+        raise InputError(
+            f"the evaluation in '{out}' was begun as '{way}', which this machine cannot do; "
+            "resume it on one that can, or give another output directory"
+        )
+    return way
 
 
 def check_mode(mode: str, precision: str) -> None:

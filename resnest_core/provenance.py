@@ -1,6 +1,7 @@
 """What a result was made with: code, machine, data, weights, time and memory."""
 
 import hashlib
+import json
 import os
 import platform
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
 from resnest_core import distributed
@@ -20,6 +22,7 @@ from resnest_core.memory import process_peak_memory
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pillow", "pyarrow", "scipy", "statsmodels")
 ROOT = Path(__file__).resolve().parent.parent
+TRAINING = "resnest_core_training"  # the key of the metadata of weights that were trained here
 THIS_FILE = "resnest_core/provenance.py"
 
 
@@ -39,12 +42,9 @@ class Stopwatch:
     ) -> dict[str, Any]:
         """The `provenance` of a result file: times in seconds, memory in bytes."""
         return {
-            **_commit()._asdict(),
+            **made_by(device),
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-            "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
-            "processor": _processor(),
             "cores": os.cpu_count(),
             "threads": torch.get_num_threads(),
             "processes": distributed.world(),
@@ -52,9 +52,20 @@ class Stopwatch:
             "data_digest": data_digest,
             "weights_file": None if weights_file is None else Path(weights_file).name,
             "weights_sha256": None if weights_file is None else sha256(weights_file),
+            "training": None if weights_file is None else _training(Path(weights_file)),
             "seconds": round(time.perf_counter() - self._start, 3),
             "peak_memory": process_peak_memory(),
         }
+
+
+def made_by(device: str = "cpu") -> dict[str, Any]:
+    """Code and machine, which the numbers of an evaluation that was interrupted may owe to more than one of."""
+    return {
+        **_commit()._asdict(),
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "processor": _processor(),
+    }
 
 
 def state_digest(model: nn.Module) -> str:
@@ -64,6 +75,15 @@ def state_digest(model: nn.Module) -> str:
         digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def _training(weights: Path) -> list[dict[str, Any]] | None:
+    """Code and machine of the steps of the training that left a weights file, where it says so."""
+    if weights.suffix != ".safetensors":
+        return None
+    with safe_open(weights, framework="pt") as file:
+        found: list[dict[str, Any]] | None = json.loads((file.metadata() or {}).get(TRAINING, "null"))
+    return found
 
 
 class Commit(NamedTuple):

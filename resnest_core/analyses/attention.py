@@ -19,7 +19,7 @@ from resnest_core.data.base import balanced_order
 from resnest_core.devices import autocast, choose_device, place
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, write_result
-from resnest_core.experiments.finished import Finished, described, open_runs
+from resnest_core.experiments.finished import Finished, described, open_runs, precisions
 from resnest_core.files import output_directory, replacing
 from resnest_core.models.resnet import ResNet
 from resnest_core.models.split_attention import SplitAttentionConv2d
@@ -271,8 +271,8 @@ def analyse_attention(
         radix={e.run.name: e.radix for e in examinations},
         stages={e.run.name: list(e.stages) for e in examinations},
     )
-    precisions = ", ".join(sorted({run.precision for run in runs}))
+    where = examinations[0].where
     provenance = watch.provenance(
-        device=str(examinations[0].where), precision=precisions, data_digest=runs[0].test_set.digest
+        device=str(where), precision=precisions(runs, where), data_digest=runs[0].test_set.digest
     )
     return write_result(directory, scores, parameters, provenance)

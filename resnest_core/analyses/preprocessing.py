@@ -34,7 +34,7 @@ from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric, write_result
-from resnest_core.experiments.finished import Finished, described, open_runs
+from resnest_core.experiments.finished import Finished, described, open_runs, precisions
 from resnest_core.files import output_directory, replacing
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
@@ -69,7 +69,7 @@ def measure_preprocessing(
     parameters = described(finished, **asdict(sweep), limit=limit, conditions=listed, encoded=encoded)
     provenance = watch.provenance(
         device=str(where),
-        precision=finished[0].precision,
+        precision=precisions(finished, where),
         data_digest=finished[0].result["provenance"]["data_digest"],
     )
     return write_result(directory, metrics(records, plans), parameters, provenance)

@@ -20,7 +20,7 @@ from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import unknown
 from resnest_core.evaluation.results import RECORDS, write_result
-from resnest_core.experiments.finished import Finished, described, open_runs
+from resnest_core.experiments.finished import Finished, described, open_runs, precisions
 from resnest_core.files import output_directory, replacing
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.outputs import claims
@@ -61,7 +61,7 @@ def measure_robustness(
     levels = {name: list(corruption.levels) for name, corruption in CORRUPTIONS.items()}
     provenance = watch.provenance(
         device=str(where),
-        precision=finished[0].precision,
+        precision=precisions(finished, where),
         data_digest=finished[0].result["provenance"]["data_digest"],
     )
     found = metrics(records, base, pairs) | {f"{name}.real": accuracy for name, accuracy in real.items()}

@@ -80,15 +80,25 @@ class Procedure:
         caption = "Settings of training in this build, and the paper's for its networks of 50 layers on ImageNet."
         return Table("recipe", caption, ["Setting", "Here", "Paper"], "lrr", rows, floats=False)
 
+    @cached_property
+    def makers(self) -> list[dict[str, Any]]:
+        """The provenances, and what made the weights, and the rows that a resumed evaluation owes to others."""
+        others = ("training", "rows")
+        return [
+            maker
+            for _, provenance in self.provenances
+            for maker in (provenance, *(one for kind in others for one in provenance.get(kind) or []))
+        ]
+
     def all(self, name: str) -> list[Any]:
         """The different values of one entry of provenance, in order of appearance; unknown ones left out."""
-        values = (provenance.get(name) for _, provenance in self.provenances)
+        values = (maker.get(name) for maker in self.makers)
         return list(dict.fromkeys(value for value in values if value is not None))
 
     @property
     def origins(self) -> list[str]:
         """What was run: commits, and copies of the sources whose commit is not known."""
-        return list(dict.fromkeys(_origin(provenance) for _, provenance in self.provenances))
+        return list(dict.fromkeys(map(_origin, self.makers)))
 
     @property
     def changed(self) -> int:
@@ -99,8 +109,8 @@ class Procedure:
     def versions(self) -> str:
         """Every package with its version, or versions if they changed between experiments."""
         found: dict[str, list[str]] = {}
-        for _, provenance in self.provenances:
-            for package, version in provenance.get("versions", {}).items():
+        for maker in self.makers:
+            for package, version in maker.get("versions", {}).items():
                 if version not in found.setdefault(package, []):
                     found[package].append(version)
         return phrases.listing(

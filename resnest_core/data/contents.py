@@ -46,7 +46,7 @@ class Part(NamedTuple):
         """The digests of the ranges, one after the other, or that of the whole file."""
         with storage.opened(self.place) as file:
             if self.starts is None or self.lengths is None:
-                return hashlib.file_digest(file, "sha256").digest()
+                return hashlib.file_digest(file, "sha256").digest()  # type: ignore[arg-type]  # it has readinto
             found = bytearray()
             for start, length in zip(self.starts.tolist(), self.lengths.tolist(), strict=True):
                 file.seek(start)
@@ -81,14 +81,14 @@ def _digests(parts: Iterator[Part], n: int) -> Iterator[bytes]:
         while some := list(islice(parts, CHUNK)):
             now, stamps = time.time_ns(), storage.stamps([part.place for part in some])
             found = cache.get(some, stamps)
-            missing = [i for i, digests in enumerate(found) if digests is None]
+            missing = [i for i in range(len(some)) if i not in found]
             read = pool.map(_made, [some[i] for i in missing], [stamps[i] for i in missing])
             bar.update(len(some) - len(missing))
             for i, digests in zip(missing, read, strict=True):
                 found[i] = digests
                 bar.update()
             cache.put([(some[i].key, stamps[i].text, found[i]) for i in missing if stamps[i].is_settled(now)])
-            yield from found
+            yield from (found[i] for i in range(len(some)))
 
 
 def _made(part: Part, stamp: storage.Stamp) -> bytes:
@@ -110,15 +110,15 @@ class _Cache:
             self._connection = sqlite3.connect(self._file, WAIT, isolation_level=None, check_same_thread=False)
             self._connection.execute(_TABLE)
 
-    def get(self, parts: Sequence[Part], stamps: Sequence[storage.Stamp]) -> list[bytes | None]:
-        """What is known of each part as it is now."""
-        found: list[bytes | None] = [None] * len(parts)
+    def get(self, parts: Sequence[Part], stamps: Sequence[storage.Stamp]) -> dict[int, bytes]:
+        """What is known of parts as they are now, by their places in the list."""
+        found: dict[int, bytes] = {}
         with self._guarded():
             if self._connection:
                 self._connection.execute("BEGIN")
                 for i, (part, stamp) in enumerate(zip(parts, stamps, strict=True)):
-                    row = self._connection.execute(_GET, (part.key, stamp.text)).fetchone()
-                    found[i] = row and row[0]
+                    if row := self._connection.execute(_GET, (part.key, stamp.text)).fetchone():
+                        found[i] = row[0]
                 self._connection.execute("COMMIT")
         return found
 

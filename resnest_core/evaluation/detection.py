@@ -59,16 +59,14 @@ class Protocol:
 
 
 class Predictor:
-    """Images of any size to what one network finds in them, at their own size."""
+    """Images of any size to what one network finds in them, at their own size; `execution` or the protocol says how."""
 
-    def __init__(self, model: Detector, protocol: Protocol) -> None:
+    def __init__(self, model: Detector, protocol: Protocol, execution: Execution | None = None) -> None:
         self.device, self.protocol = choose_device(protocol.device), protocol
-        # Sizes vary from image to image, and for each a network would be compiled again.
-        way = settled(protocol.mode, protocol.precision, self.device, compiling=False)
-        self.run = Runner(model, self.device, way, torch.zeros(1, 3, SMALL, SMALL), through="backbone")
+        execution = execution or _way(protocol, self.device)
+        self.run = Runner(model, self.device, execution, torch.zeros(1, 3, SMALL, SMALL), through="backbone")
         self.run.model.pasting = False  # one mask at a time is encoded instead
-        self.short = protocol.short_side or model.row.short_side
-        self.long = protocol.long_side or model.row.long_side
+        self.short, self.long = _sides(model, protocol)
 
     def resized(self, image: Image.Image) -> Tensor:
         """What the network sees of an image: (3, h, w) uint8."""
@@ -82,6 +80,16 @@ class Predictor:
         (found,) = self.run([pixels.to(self.device)], sizes=[size])
         found = {name: value.cpu() if isinstance(value, Tensor) else value for name, value in found.items()}
         return found | ({"masks": list(map(_encoded, found["masks"]))} if "masks" in found else {})
+
+
+def _way(protocol: Protocol, device: torch.device) -> Execution:
+    # Sizes vary from image to image, and for each a network would be compiled again.
+    return settled(protocol.mode, protocol.precision, device, compiling=False)
+
+
+def _sides(model: Detector, protocol: Protocol) -> tuple[int, int]:
+    """The short side of an image that the network sees, and the longest that the other may be."""
+    return protocol.short_side or model.row.short_side, protocol.long_side or model.row.long_side
 
 
 def evaluate_detector(
@@ -185,26 +193,27 @@ class _Run(Evaluation):
     def __init__(self, model: Detector, dataset: DetectionDataset, protocol: Protocol) -> None:
         super().__init__()
         check_classes(len(model.categories), dataset)
-        self.predict, self.model, self.dataset = Predictor(model, protocol), model, dataset
-        self.device, self.mode, self.precision = self.predict.device, protocol.mode, protocol.precision
+        self.model, self.dataset, self.protocol = model, dataset, protocol
+        self.device, self.mode, self.precision = choose_device(protocol.device), protocol.mode, protocol.precision
         self.panoptic = dataset if isinstance(dataset, PanopticImages) and model.row.stuff else None
         self.tables = list(TABLES) if self.panoptic else [name for name in TABLES if name != "segments"]
         self.rates: list[float] = []
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"sides": [self.predict.short, self.predict.long], "precision": self.precision}
+        return {"sides": list(_sides(self.model, self.protocol)), "precision": self.precision}
 
     def choose(self) -> Choice:
-        return Choice(self.mode, self.predict.run.execution)
+        return Choice(self.mode, _way(self.protocol, self.device))
 
     def built(self, execution: Execution) -> Runner:
+        self.predict = Predictor(self.model, self.protocol, execution)
         return self.predict.run
 
     def rows(self, numbers: Sequence[int]) -> Iterator[pa.Table]:
         """The records of the images `numbers`, one at a time, with truths and detections in them."""
         images = _Images(self.dataset, self.predict)
-        loader = DataLoader(images, batch_size=None, sampler=numbers, num_workers=self.predict.protocol.workers)
+        loader = DataLoader(images, batch_size=None, sampler=numbers, num_workers=self.protocol.workers)
         nested = [pa.field(name, pa.list_(pa.struct(TABLES[name]))) for name in self.tables]
         schema = pa.schema([*DETECTED_IMAGES, *nested])
         for index, (pixels, size, objects) in zip(numbers, loader, strict=True):

@@ -16,8 +16,8 @@ from resnest_core.data.base import Images
 from resnest_core.evaluation.records import Parts
 from resnest_core.evaluation.results import RECORDS, Metric, write_result
 from resnest_core.files import output_directory
-from resnest_core.modes import Choice, Execution, Runner, check_mode
-from resnest_core.provenance import Stopwatch, state_digest
+from resnest_core.modes import Choice, Execution, Runner, check_mode, possible
+from resnest_core.provenance import Stopwatch, made_by, state_digest
 
 
 class Evaluation(ABC):
@@ -74,10 +74,11 @@ class Evaluation(ABC):
         out = output_directory(out)
         parts = Parts(out / "partial", self._identity)
         self.way = parts.settled(lambda: self.choose().facts())
-        self.run = self.built(Execution(**self.way["execution"]))
+        self.run = self.built(possible(Execution(**self.way["execution"]), self.device, out))
+        self.maker = made_by(str(self.device))
         mine = self._left(parts)[distributed.part()]
         before, start = stages.spent(), time.perf_counter()
-        parts.fill(self.rows(mine), sum(map(self._length, mine)))
+        parts.fill(self.rows(mine), sum(map(self._length, mine)), self.maker)
         self.seconds |= stages.spent(before) | self.reading | {"whole": time.perf_counter() - start}
         distributed.barrier()
         return distributed.of_first(lambda: self._finish(out, parts, weights_file, parameters, more_metrics))
@@ -117,6 +118,9 @@ class Evaluation(ABC):
             weights_file=weights_file,
         )
         provenance |= {"execution": self.way, "stages": self.seconds}
+        made = parts.made_by()
+        if any(maker | {"images": 0} != self.maker | {"images": 0} for maker in made):
+            provenance["rows"] = made
         result = write_result(out, metrics, parameters or {}, provenance)
         parts.remove()
         return result

@@ -4,7 +4,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ SEGMENTS = pa.schema(
     ]
 )
 SECONDS_BETWEEN_PARTS = 20.0
+_MAKER = b"resnest_core"  # the key of metadata of a part
 GROUP_ROWS, GROUP_BYTES = 100_000, 2**28  # of a file that is merged; as many rows as fit into both
 
 
@@ -80,7 +82,7 @@ class Parts:
 
     def __init__(self, directory: Path, identity: dict[str, Any]) -> None:
         text = json.dumps(identity, sort_keys=True)
-        self._root = directory
+        self._root, self._maker = directory, "{}"
         self._directory = directory / hashlib.sha256(text.encode()).hexdigest()[:16]
         self.done = distributed.of_first(self._begin)
         if not self._directory.is_dir():
@@ -94,8 +96,12 @@ class Parts:
         """How many rows were there at the beginning."""
         return len(self.done)
 
-    def fill(self, tables: Iterable[pa.Table], n: int) -> None:
-        """Add `tables`, in which this process's rows of `n` images come, and write a part every now and then."""
+    def fill(self, tables: Iterable[pa.Table], n: int, maker: Mapping[str, Any]) -> None:
+        """Add `tables`, in which this process's rows of `n` images come, and write a part every now and then.
+
+        `maker` is what they are made by, which is kept with them.
+        """
+        self._maker = json.dumps(maker, sort_keys=True)
         waiting, written = [], time.monotonic()
         hidden = not distributed.is_first()
         with tqdm(total=self.rows + n, initial=self.rows, desc="evaluating", unit="image", disable=hidden) as bar:
@@ -123,7 +129,15 @@ class Parts:
         """Write rows as a part, called by the first of their indices, which is in no other part."""
         if table.num_rows:
             with replacing(self._directory / f"{table['index'][0].as_py():09d}.parquet") as temporary:
-                pq.write_table(table, temporary)
+                pq.write_table(table.replace_schema_metadata({_MAKER: self._maker}), temporary)
+
+    def made_by(self) -> list[dict[str, Any]]:
+        """What rows were made by, each with the number of `images` that are its own."""
+        found: Counter[bytes] = Counter()
+        for part in self._parts():
+            stored = pq.read_metadata(part)
+            found[(stored.metadata or {}).get(_MAKER, b"{}")] += stored.num_rows
+        return [{"images": rows, **json.loads(maker)} for maker, rows in found.items()]
 
     def merge(self, path: Path, n: int, tables: Collection[str] = ()) -> None:
         """Write all rows, by index, to `path`; each index of 0 to n - 1 must be there once.

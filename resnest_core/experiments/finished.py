@@ -17,7 +17,7 @@ from resnest_core import checkpoints
 from resnest_core.data import Dataset
 from resnest_core.data.base import Images
 from resnest_core.data.batches import Transform, network_input
-from resnest_core.devices import autocast, choose_device, place
+from resnest_core.devices import autocast, choose_device, place, usable
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
 from resnest_core.evaluation.results import RECORDS, RESULT
@@ -140,6 +140,11 @@ def open_runs(directories: Iterable[str]) -> list[Finished]:
     if len({run.name for run in runs}) < len(runs):
         raise InputError(f"runs {', '.join(run.directory for run in runs)}; each must have a name of its own")
     return runs
+
+
+def precisions(runs: Iterable[Finished], device: torch.device) -> str:
+    """In which precisions the networks of runs give their answers on a device."""
+    return ", ".join(sorted({usable(run.precision, device) for run in runs}))
 
 
 def described(runs: Sequence[Finished], **own: Any) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError
 from resnest_core.files import replacing
 from resnest_core.models import load_weights
+from resnest_core.provenance import TRAINING, made_by
 from resnest_core.training.synchronised import shared
 
 STATE = "training_state.pt"
@@ -85,6 +86,7 @@ class Training(ABC):
         self.step = 0
         self.seconds = 0.0
         self.points: list[dict[str, float]] = []
+        self.made: list[dict[str, Any]] = []  # the steps of each call, with the code and the machine
 
     @abstractmethod
     def batches(self, seed: int) -> Iterable[Any]:
@@ -116,6 +118,7 @@ class Training(ABC):
     def _run(self, out: Path) -> None:
         """Train from the present state to the end, saving the state after each epoch."""
         hidden = not distributed.is_first()
+        self.made.append({"steps": 0, **made_by(str(next(self.model.parameters()).device))})
         bar = tqdm(total=self.steps, initial=self.step, desc="training", unit="batch", disable=hidden)
         while self.step < self.steps:
             start = time.perf_counter()
@@ -139,6 +142,7 @@ class Training(ABC):
                 break
             losses.append(self._learn(batch))
             self.step += 1
+            self.made[-1]["steps"] += 1
             bar.update()
             if self.step % between == 0 or self.step == self.steps:
                 self._add_point(distributed.total(torch.stack(losses).mean()).item())
@@ -179,6 +183,7 @@ class Training(ABC):
             "step": self.step,
             "seconds": self.seconds,
             "points": self.points,
+            "made": json.dumps(self.made),
         }
         with replacing(out / STATE) as temporary:
             torch.save(state, temporary)
@@ -194,12 +199,13 @@ class Training(ABC):
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
         self.step, self.seconds, self.points = state["step"], state["seconds"], state["points"]
+        self.made = json.loads(state.get("made", "[]"))
 
     def _save_finished(self, out: Path) -> None:
         """Write the curves, then the weights, whose presence says that the training is done."""
         with replacing(out / CURVES) as temporary:
             pd.DataFrame(self.points).to_csv(temporary, index=False)
-        facts = {"identity": self.identity, "seconds": repr(self.seconds)}
+        facts = {"identity": self.identity, "seconds": repr(self.seconds), TRAINING: json.dumps(self.made)}
         weights = {key: value.contiguous() for key, value in self.model.state_dict().items()}
         with replacing(out / WEIGHTS) as temporary:
             save_file(weights, temporary, metadata=facts)
