@@ -16,6 +16,7 @@ from resnest_core.errors import InputError
 
 CONFIDENCE = 0.95
 RESAMPLES, PERMUTATIONS, BATCH = 1000, 2000, 20
+LARGEST = 1e100  # of a number, whose square is one, too
 LEAST_STEP = 1e-12  # of a difference of proportions, far below 1/n
 
 Indices = NDArray[np.int64]
@@ -152,6 +153,8 @@ def bootstrap(statistic: Statistic, n: int) -> Interval:
     `statistic` maps indices (..., n) of observations to its values (...). The limits are None where it does not vary
     among the resamples. The draws are the same every time.
     """
+    if n < 1:
+        raise InputError(f"there are {n} observations to resample; there must be one or more")
     everything = np.arange(n)
     value = float(statistic(everything))
     if n < 2:
@@ -192,8 +195,9 @@ def permutation(difference: Callable[[Indices, Indices], NDArray[np.float64]], n
 
 def _numbers(values: ArrayLike) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
-    if numbers.ndim != 1 or not numbers.size or not np.isfinite(numbers).all():
-        raise InputError(f"values {values!r}; they must be a row of one or more finite numbers")
+    if numbers.ndim != 1 or not numbers.size or not (np.abs(numbers) <= LARGEST).all():
+        shown = " ".join(np.array2string(numbers, threshold=6).split())
+        raise InputError(f"values {shown}; they must be a row of one or more finite numbers, 1e100 at the most")
     return numbers
 
 

@@ -189,7 +189,7 @@ class Claims:
         value, low, high = np.exp([found.value, found.low, found.high])
         text = f"{phrases.number(value)} times ({phrases.interval(low, high)})"
         needed = verdicts.needed(found.low, found.high, found.n, float(np.log(test.least)))
-        more = f"{needed} rounds needed" if verdict == UNDECIDED and needed else ""
+        more = f"{phrases.count(needed)} rounds needed" if verdict == UNDECIDED and needed else ""
         return Judgement(verdict, text, more, experiment=study.sources[test.first].key)
 
     def tally(self, scale: str) -> dict[str, int]:
@@ -274,8 +274,6 @@ def _needed(comparison: Comparison, group: Group, metric: str, effect: float) ->
     assert comparison.low is not None
     assert comparison.high is not None
     n = len(group.done) if comparison.test == SEEDS else group.metrics(metric)[0].n or 0
-    if effect <= 0 or n < 2:
-        return ""
     count = verdicts.needed(comparison.low, comparison.high, n, effect)
     return f"{phrases.count(count)} {'seeds' if comparison.test == SEEDS else 'images'} needed" if count else ""
 

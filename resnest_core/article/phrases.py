@@ -6,11 +6,14 @@ from collections.abc import Sequence
 ALPHA = 0.05
 WORDS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 MINUS = "\u2212"
+UNDEFINED = "undefined"  # stands for a number that is none: an accuracy of no pixel, say
 HARD = "\u00a0"  # a space at which no line ends
 
 
 def number(value: float, digits: int = 2) -> str:
     """A decimal with a proper minus sign; a rounded zero carries none."""
+    if not math.isfinite(value):
+        return UNDEFINED
     text = f"{value:.{digits}f}"
     return text.lstrip("-") if float(text) == 0 else text.replace("-", MINUS)
 
@@ -18,12 +21,12 @@ def number(value: float, digits: int = 2) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """A difference, always with its sign; plain where it rounds to zero."""
     text = number(value, digits)
-    return text if text.startswith(MINUS) or float(text) == 0 else f"+{text}"
+    return text if text.startswith((MINUS, UNDEFINED)) or float(text) == 0 else f"+{text}"
 
 
 def count(value: float) -> str:
     """A whole number with its thousands set apart: 10,000."""
-    return f"{round(value):,}"
+    return f"{round(value):,}" if math.isfinite(value) else UNDEFINED
 
 
 def words(value: int) -> str:
@@ -43,17 +46,19 @@ def listing(items: Sequence[str]) -> str:
 
 def p_value(p: float) -> str:
     """A p-value with three decimals, in Markdown."""
-    return f"*p*{HARD}<{HARD}0.001" if p < 0.0005 else f"*p*{HARD}={HARD}{p:.3f}"
+    return f"*p*{HARD}<{HARD}0.001" if p < 0.0005 else f"*p*{HARD}={HARD}{number(p, 3)}"
 
 
 def p_cell(p: float | None) -> str:
     """The same for a table's column of p-values."""
-    return "no test" if p is None else "< 0.001" if p < 0.0005 else f"{p:.3f}"
+    return "no test" if p is None else "< 0.001" if p < 0.0005 else number(p, 3)
 
 
 def interval(low: float | None, high: float | None, digits: int = 2) -> str:
     """The limits of an interval; empty where there is none."""
-    return "" if low is None or high is None else f"{number(low, digits)} to {number(high, digits)}"
+    if low is None or high is None or not math.isfinite(high - low):
+        return ""
+    return f"{number(low, digits)} to {number(high, digits)}"
 
 
 def points(difference: float, low: float | None, high: float | None) -> str:
@@ -107,17 +112,19 @@ def size(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """A time span: "38 s", "12 min", "3 h 20 min"."""
-    if seconds < 120:
-        return f"{seconds:.0f}{HARD}s"
+    if not seconds >= 120:
+        return f"{number(seconds, 0)}{HARD}s"
+    if seconds == math.inf:
+        return UNDEFINED
     hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours}{HARD}h{HARD}{minutes}{HARD}min" if hours else f"{minutes}{HARD}min"
 
 
 def significant(value: float, digits: int = 3) -> str:
     """A number to so many significant digits, without an exponent unless it is far from 1."""
-    if value == 0:
-        return "0"
+    if value == 0 or not math.isfinite(value):
+        return number(value, 0)
     exponent = math.floor(math.log10(abs(value)))
     if -3 <= exponent <= 5:
         return number(value, max(0, digits - 1 - exponent))
-    return f"{number(value / 10**exponent, digits - 1)}×10^{str(exponent).replace('-', MINUS)}^"
+    return f"{number(value / float(f'1e{exponent}'), digits - 1)}×10^{str(exponent).replace('-', MINUS)}^"

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 from scipy import stats
 
 from resnest_core.article.phrases import ALPHA
@@ -9,7 +10,7 @@ from resnest_core.article.phrases import ALPHA
 REPRODUCED, REFUTED, UNDECIDED, NOT_RUN = "reproduced", "not reproduced", "undecided", "not run"
 VERDICTS = (REPRODUCED, REFUTED, UNDECIDED, NOT_RUN)
 POWER = 0.8
-LARGEST_EFFECT = 20.0  # deviations: two observations show it, and the solver finds nothing beyond
+SMALLEST_EFFECT, LARGEST_EFFECT = 1e-6, 20.0  # deviations; two observations show the largest
 
 
 def of_value(value: float, claimed: float, tolerance: float) -> str:
@@ -37,14 +38,27 @@ def overall(verdicts: list[str]) -> str:
 
 
 def needed(low: float, high: float, n: int, effect: float) -> int | None:
-    """Observations with which a paired t test finds `effect` with a power of 80 %; None where they do not vary.
+    """Observations, the fewest, with which a paired t test finds `effect` with a power of 80 %.
 
-    `low` to `high` is the 95 % t interval of the mean of `n` observations, from which their deviation follows.
+    `low` to `high` is the 95 % t interval of the mean of `n` observations, from which their deviation follows. None
+    where they do not vary or are too few to tell, and for an effect that is none or below a millionth of a deviation.
     """
-    from statsmodels.stats.power import TTestPower  # a second to import
-
-    error = (high - low) / 2 / stats.t.ppf(1 - ALPHA / 2, n - 1)
-    deviation = error * math.sqrt(n)
-    if deviation <= 0 or effect / deviation > LARGEST_EFFECT:
+    if n < 2 or not 0 < effect < math.inf or not 0 < high - low < math.inf:
         return None
-    return math.ceil(TTestPower().solve_power(effect / deviation, alpha=ALPHA, power=POWER))
+    size = effect / (high - low) * 2 * float(stats.t.ppf(1 - ALPHA / 2, n - 1)) / math.sqrt(n)
+    if not SMALLEST_EFFECT <= size <= LARGEST_EFFECT:
+        return None
+    less, enough = 1, 2
+    while not _shows(size, enough):
+        less, enough = enough, 2 * enough
+    while enough - less > 1:
+        middle = (less + enough) // 2
+        less, enough = (less, middle) if _shows(size, middle) else (middle, enough)
+    return enough
+
+
+def _shows(size: float, n: int) -> bool:
+    """Whether `n` observations show an effect of that size, in deviations, with the power that is asked."""
+    limit, shift = float(stats.t.isf(ALPHA / 2, n - 1)), size * math.sqrt(n)
+    wrong_sign = np.nan_to_num(stats.nct.cdf(-limit, n - 1, shift))  # scipy gives NaN for some that are next to zero
+    return bool(stats.nct.sf(limit, n - 1, shift) + wrong_sign >= POWER)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from resnest_core.errors import InputError
 from resnest_core.files import write_json
 from resnest_core.outputs import MARK, facts_of
 from resnest_core.outputs import RESULT as RESULT  # part of what this module offers
@@ -28,6 +29,8 @@ def metric(
 def quartiles(values: ArrayLike, unit: str) -> Metric:
     """The median of values (n,), between the quartiles."""
     numbers = np.asarray(values, np.float64)
+    if not numbers.size:
+        raise InputError(f"there is no value in {unit} to take the median of; there must be one or more")
     low, median, high = np.quantile(numbers, [0.25, 0.5, 0.75])
     return metric(float(median), unit, low=float(low), high=float(high), n=numbers.size)
 
