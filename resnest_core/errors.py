@@ -1,6 +1,7 @@
 """The one kind of error that a user's input causes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 MOST_NAMES = 100  # in one line
@@ -8,6 +9,19 @@ MOST_NAMES = 100  # in one line
 
 class InputError(ValueError):
     """Bad input: one line that names the value, what is wrong with it and what is valid."""
+
+
+class NotFiniteError(InputError):
+    """A network gave numbers that are not finite."""
+
+
+@contextmanager
+def of_image(name: object) -> Iterator[None]:
+    """Name the image in an InputError that is raised within."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"image '{name}': {error}") from None
 
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> InputError:

@@ -134,6 +134,7 @@ def detect(
 ) -> None:
     """Find the objects in one photograph, and write it with their boxes and masks in colours, with a legend."""
     from resnest_core.data.base import read_image
+    from resnest_core.errors import of_image
     from resnest_core.evaluation.detection import Protocol
     from resnest_core.experiments.detection import ObjectDetection, dataset_of
     from resnest_core.figures.detection import demonstration
@@ -148,7 +149,8 @@ def detect(
         protocol=Protocol(device=device, short_side=short_side),
     )
     photograph = read_image(image)
-    found = experiment.detect(photograph, least_score)
+    with of_image(image):
+        found = experiment.detect(photograph, least_score)
     output_directory(out.parent)
     demonstration(photograph, found).savefig(out, dpi=200)
     print(out)

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from resnest_core.data import SegmentationDataset
 from resnest_core.data.base import check_classes
 from resnest_core.data.transforms import as_tensors, normalised
-from resnest_core.devices import choose_device, synchronise
-from resnest_core.errors import InputError
+from resnest_core.devices import check_finite, choose_device, synchronise
+from resnest_core.errors import of_image
 from resnest_core.evaluation.crops import CropRunner
 from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.iou import COUNTS, count, segmentation_metrics
@@ -84,10 +84,9 @@ class Predictor:
         return scores(self.infer, image, self.view, self.black)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Classes (H, W) of an image (3, H, W); InputError if the scores are not finite."""
+        """Classes (H, W) of an image (3, H, W); NotFiniteError if the scores are not."""
         found = self.scores(normalised(image))
-        if not torch.isfinite(found).all():
-            raise InputError("scores are not finite; check the weights")
+        check_finite(found, what="scores")
         return found.argmax(dim=0).cpu()
 
 
@@ -146,10 +145,8 @@ class _Run(Evaluation):
         return metrics | ({"images_per_second": rate(self.rates)} if self.rates else {})
 
     def _predicted(self, index: int, image: Tensor) -> Tensor:
-        try:
+        with of_image(self.dataset.paths[index]):
             return self.predict(image)
-        except InputError as error:
-            raise InputError(f"image '{self.dataset.paths[index]}': {error}") from None
 
     def _record(self, index: int, predicted: Tensor, target: Tensor) -> pa.Table:
         counts = count(predicted, target, len(self.dataset.classes))

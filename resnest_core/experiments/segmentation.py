@@ -13,7 +13,7 @@ from resnest_core import checkpoints, distributed
 from resnest_core.data import SegmentationDataset, open_segmentation, segmentation_classes
 from resnest_core.data.base import IGNORED, read_image
 from resnest_core.data.transforms import as_pixels
-from resnest_core.errors import unknown
+from resnest_core.errors import of_image, unknown
 from resnest_core.evaluation.examples import EXAMPLES, Example, save_examples
 from resnest_core.evaluation.iou import class_scores
 from resnest_core.evaluation.segmentation import Predictor, Protocol, evaluate_segmenter
@@ -128,13 +128,18 @@ class SemanticSegmentation(Transfer):
     @cached_property
     def looked_at(self) -> list[Example]:
         """The first images of the test set, with what the network makes of them."""
-        pairs = [self.test_set.load(index) for index in range(min(self.examples, len(self.test_set)))]
-        return [Example(np.asarray(image), truth, self._classes(image)) for image, truth in pairs]
+        return [self._looked_at(index) for index in range(min(self.examples, len(self.test_set)))]
+
+    def _looked_at(self, index: int) -> Example:
+        image, truth = self.test_set.load(index)
+        with of_image(self.test_set.paths[index]):
+            return Example(np.asarray(image), truth, self._classes(image))
 
     def segment(self, path: str | Path) -> Example:
         """An image file of any size with its predicted classes; its true ones count as unknown."""
         image = read_image(Path(path))
-        classes = self._classes(image)
+        with of_image(path):
+            classes = self._classes(image)
         return Example(np.asarray(image), np.full_like(classes, IGNORED), classes)
 
     @cached_property
