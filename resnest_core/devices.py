@@ -4,10 +4,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from resnest_core import distributed
-from resnest_core.errors import InputError, unknown
+from resnest_core.errors import InputError, NotFiniteError, unknown
 
 Model = TypeVar("Model", bound=nn.Module)
 PRECISIONS = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -53,6 +53,12 @@ def place(model: Model, device: torch.device) -> Model:
     """Move `model` to `device`, channels last on a CPU, where grouped convolutions of small maps are faster so."""
     model = model.to(device)
     return model.to(memory_format=torch.channels_last) if device.type == "cpu" else model
+
+
+def check_finite(*values: Tensor, what: str = "the network's numbers") -> None:
+    """NotFiniteError if a number is not, as those of a network whose training diverged."""
+    if values and not torch.stack([torch.isfinite(value).all() for value in values]).all():
+        raise NotFiniteError(f"{what} are not finite; check the weights")
 
 
 def synchronise(device: torch.device) -> None:

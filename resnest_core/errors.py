@@ -1,6 +1,7 @@
 """The one kind of error that a user's input causes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 MOST_NAMES = 100  # in one line
@@ -24,6 +25,19 @@ def one_line(message: str) -> str:
     if WRAPPED in message:
         return lines[-1].partition(": ")[2] or lines[-1]
     return " ".join(lines)
+
+
+class NotFiniteError(InputError):
+    """A network gave numbers that are not finite."""
+
+
+@contextmanager
+def of_image(name: object) -> Iterator[None]:
+    """Name the image in an InputError that is raised within."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"image '{name}': {error}") from None
 
 
 def unknown(kind: str, value: object, valid: Iterable[str]) -> InputError:

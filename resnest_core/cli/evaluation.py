@@ -139,6 +139,7 @@ def detect(
 ) -> None:
     """Find the objects in one photograph, and write it with their boxes and masks in colours, with a legend."""
     from resnest_core.data.base import read_image
+    from resnest_core.errors import of_image
     from resnest_core.evaluation.detection import Protocol
     from resnest_core.experiments.detection import ObjectDetection, dataset_of
     from resnest_core.figures.detection import demonstration
@@ -152,7 +153,8 @@ def detect(
         protocol=Protocol(device=device, short_side=short_side),
     )
     photograph = read_image(image)
-    found = experiment.detect(photograph, least_score)
+    with of_image(image):
+        found = experiment.detect(photograph, least_score)
     _save_picture(demonstration(photograph, found), out)
 
 

@@ -9,8 +9,8 @@ What the file of annotations says is checked when it is opened; the images are r
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -31,8 +31,10 @@ from resnest_core.data.coco_annotations import (
     images_of,
     read_annotations,
     shown,
+    unmasked,
 )
 from resnest_core.data.coco_categories import THINGS
+from resnest_core.data.coco_cleaning import cleaned
 from resnest_core.data.contents import file_digests
 from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
@@ -51,7 +53,8 @@ class AnnotatedImages(ABC):
     """Images that an annotation file lists, in order of their ids, with what it says of each.
 
     `file`, and `folder` of the images, are relative to `root`; `sha256` is that of the file. `categories` are names by
-    number; `annotations[i]` belongs to `images[i]`; `lacking` as in `Report`.
+    number; `annotations[i]` belongs to `images[i]`; `lacking` as in `Report`. `remarks` count what of a user's file is
+    left out or changed.
     """
 
     name: str
@@ -64,6 +67,7 @@ class AnnotatedImages(ABC):
     annotations: list[Any]
     available: int
     lacking: str
+    remarks: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -89,10 +93,10 @@ class AnnotatedImages(ABC):
 
     @property
     def source(self) -> str:
-        """Counts, files, place, and what is lacking."""
+        """Counts, files, place, what is lacking, and what of the file is left out or changed."""
         counts = f"{len(self):,} of {self.available:,} images, {len(self.classes):,} classes"
-        remark = f"; {self.lacking}" if self.lacking else ""
-        return f"{self.name}: {counts}, {self.file} with images in {self.folder}/ in {self.root}{remark}"
+        place = f"{self.name}: {counts}, {self.file} with images in {self.folder}/ in {self.root}"
+        return "; ".join(filter(None, [place, self.lacking, *self.remarks]))
 
     @cached_property
     def digest(self) -> str:
@@ -148,20 +152,23 @@ def open_coco(root: str | Path | None, split: str, limit: int) -> CocoImages:
     home, path = find_published("coco", "instances", root, split, limit)
     file = read_annotations(home / path)
     check_published(file, categories_of(file), THINGS)
-    dataset = _opened("coco", home, file, SPLITS[split], images_of(file))
+    dataset = _opened("coco", home, file, SPLITS[split], images_of(file), are_masked)
     return replace(dataset, lacking=lacking(len(dataset), split)).first(limit)
 
 
 def open_coco_format(root: str | Path | None, split: str, limit: int) -> CocoImages:
     """A user's own data set; `limit` takes the first images in order of ids (0: all).
 
-    Raises InputError if the annotations or the images are in no place, or in more than one.
+    What exporters write otherwise is brought into COCO's form, and counted in `source` where that changes anything.
+    Masks count only if all objects have one. Raises InputError if the annotations or the images are in no place, or in
+    more than one.
     """
     home = needed("coco_format", root, split, limit)
     path = _annotations_of(home, split)
-    file = read_annotations(path)
+    file, remarks = cleaned(read_annotations(path), home)
     images = images_of(file)
-    return _opened("coco_format", home, file, _folder_of(home, path, split, images), images).first(limit)
+    dataset = _opened("coco_format", home, file, _folder_of(home, path, split, images), images, _are_all_masked)
+    return replace(dataset, remarks=(*remarks, *_remarks(dataset))).first(limit)
 
 
 def check_coco(root: str | Path | None, split: str) -> Report:
@@ -223,7 +230,31 @@ def inside(folder: str, name: str) -> str:
     return PurePosixPath(folder, name).as_posix()
 
 
-def _opened(name: str, home: Path, file: AnnotationFile, folder: str, images: list[Record]) -> CocoImages:
+def _are_all_masked(file: AnnotationFile, found: list[Record]) -> bool:
+    """Whether there are objects, all with masks."""
+    return bool(found) and not unmasked(found)
+
+
+def _remarks(dataset: CocoImages) -> Iterator[str]:
+    """What of a user's own data set does not count: masks that only some objects have, files that are not listed."""
+    found = [record for records in dataset.annotations for record in records]
+    if 0 < (without := len(unmasked(found))) < len(found):
+        yield f"masks do not count, as {without:,} of {len(found):,} objects have none"
+    listed = {dataset.root / path for path in dataset.paths}
+    suffixes = {path.suffix for path in listed}
+    there = (path for folder in {path.parent for path in listed} for path in folder.iterdir())
+    if others := sum(path.suffix in suffixes and path not in listed and path.name[0] != "." for path in there):
+        yield f"{others:,} other file(s) beside the images are not listed"
+
+
+def _opened(
+    name: str,
+    home: Path,
+    file: AnnotationFile,
+    folder: str,
+    images: list[Record],
+    are_masked: Callable[[AnnotationFile, list[Record]], bool],
+) -> CocoImages:
     """The data set, all checked but for what is in the images."""
     categories = categories_of(file)
     by_image: dict[int, list[Record]] = {image["id"]: [] for image in images}
@@ -263,6 +294,8 @@ def _folder_of(home: Path, file: Path, split: str, images: list[Record]) -> str:
     named = [own, *(word for word in _WORDS[split] if own.startswith(word))]
     words = _WORDS[split] if own == file.stem else named
     folders = list(dict.fromkeys(["images", *words, file.parent.relative_to(home).as_posix()]))
+    if any(len(PurePosixPath(image["file_name"]).parts) > 1 for image in images):
+        folders = list(dict.fromkeys([*folders, "."]))  # file names may begin with the folder
     found = [folder for folder in folders if any((home / folder / image["file_name"]).is_file() for image in images)]
     if len(found) != 1:
         what = f"images of '{file}' are in {' and in '.join(found)}" if found else f"no image of '{file}' is there"

@@ -14,6 +14,7 @@ from resnest_core.errors import InputError
 
 Record = dict[str, Any]
 
+NAMED = "own id"  # the field of a record for the id that its file gave it, where it has another one here
 BEYOND = 1  # pixels that COCO's boxes and polygons may reach beyond the border
 
 _KINDS = {"images": "image", "annotations": "annotation", "categories": "category"}
@@ -54,7 +55,9 @@ class AnnotationFile:
         if not isinstance(record, dict):
             raise self.wrong(f"{kind} number {place} is {shown(record)}", f"an object with {', '.join(fields)}")
         identity = next(iter(fields))
-        name = f"{kind} {shown(record[identity])}" if identity in record else f"{kind} number {place}"
+        name = (
+            f"{kind} {shown(record.get(NAMED, record[identity]))}" if identity in record else f"{kind} number {place}"
+        )
         for key, valid in fields.items():
             # A boolean is an int to isinstance.
             if type(record.get(key)) is not valid:
@@ -70,16 +73,16 @@ class AnnotationFile:
     def check_values(self, name: str, record: Record) -> None:
         """InputError unless `iscrowd` and `area` are valid or not there."""
         area = record.get("area", 0)
-        if not _finite([area]) or area < 0:
+        if not finite([area]) or area < 0:
             raise self.wrong(f"{name} has area {shown(area)}", _VALID["area"])
         if record.get("iscrowd", 0) not in (0, 1):
             raise self.wrong(f"{name} has iscrowd {shown(record['iscrowd'])}", _VALID["iscrowd"])
 
-    def check_member(self, name: str, key: str, value: int, members: Mapping[int, object]) -> None:
+    def check_member(self, name: str, key: str, value: object, members: Mapping[Any, object]) -> None:
         """InputError unless an annotation's image or category exists."""
         if value not in members:
             kind = key.removesuffix("_id")
-            raise self.wrong(f"{name} has {key} {value}, which no {kind} has", f"one of {shown(list(members))}")
+            raise self.wrong(f"{name} has {key} {shown(value)}, which no {kind} has", f"one of {shown(list(members))}")
 
     def check_inside(self, name: str, file_name: str) -> None:
         """InputError if a file's name leads out of its folder."""
@@ -108,7 +111,7 @@ def images_of(file: AnnotationFile) -> list[Record]:
     if not images:
         raise file.wrong("the list 'images' is empty", "one image or more")
     for image in images:
-        name = f"image {image['id']}"
+        name = called("image", image)
         if min(image["width"], image["height"]) < 1:
             raise file.wrong(f"{name} has {image['width']} x {image['height']} pixels", "1 x 1 or more")
         file.check_inside(name, image["file_name"])
@@ -120,7 +123,16 @@ def categories_of(file: AnnotationFile) -> dict[int, str]:
     categories = {record["id"]: record["name"] for record in file.records("categories", {"id": int, "name": str})}
     if not categories:
         raise file.wrong("the list 'categories' is empty", "one category or more")
+    check_names(file, categories)
     return categories
+
+
+def check_names(file: AnnotationFile, categories: Mapping[int, str]) -> None:
+    """InputError if two categories have one name."""
+    for name, times in Counter(categories.values()).items():
+        if times > 1:
+            ids = [number for number, own in categories.items() if own == name]
+            raise file.wrong(f"categories {', '.join(map(str, ids))} are all {shown(name)}", "each name once")
 
 
 def check_published(file: AnnotationFile, categories: Mapping[int, str], published: Mapping[int, str]) -> None:
@@ -137,12 +149,12 @@ def annotations_of(file: AnnotationFile, images: dict[int, Record], categories: 
     """The annotations in order of their ids."""
     found = file.records("annotations", {"id": int, "image_id": int, "category_id": int, "bbox": list})
     for record in found:
-        name = f"annotation {record['id']}"
+        name = called("annotation", record)
         file.check_member(name, "image_id", record["image_id"], images)
         file.check_member(name, "category_id", record["category_id"], categories)
         file.check_values(name, record)
         image = images[record["image_id"]]
-        for key, problem_of in (("bbox", _box_problem), ("segmentation", _segmentation_problem)):
+        for key, problem_of in (("bbox", box_problem), ("segmentation", _segmentation_problem)):
             if problem := problem_of(record.get(key), image["width"], image["height"]):
                 raise file.wrong(f"{name} has {key} {shown(record[key])}, {problem}", _VALID[key])
     return found
@@ -150,11 +162,21 @@ def annotations_of(file: AnnotationFile, images: dict[int, Record], categories: 
 
 def are_masked(file: AnnotationFile, found: list[Record]) -> bool:
     """Whether the annotations have masks; InputError if some have, and some not."""
-    without = [record["id"] for record in found if record.get("segmentation") in (None, [])]
+    without = [record["id"] for record in unmasked(found)]
     if 0 < len(without) < len(found):
         counts = f"{len(without):,} of {len(found):,}"
         raise file.wrong(f"annotation {without[0]} has no segmentation ({counts} have none)", "one for all or for none")
     return len(without) < len(found)
+
+
+def unmasked(found: list[Record]) -> list[Record]:
+    """The annotations without a mask."""
+    return [record for record in found if record.get("segmentation") in (None, [])]
+
+
+def called(kind: str, record: Record) -> str:
+    """A record by the id that its file gave it."""
+    return f"{kind} {record.get(NAMED, record['id'])}"
 
 
 def shown(value: object) -> str:
@@ -162,16 +184,16 @@ def shown(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def _box_problem(box: Any, width: int, height: int) -> str:
+def box_problem(box: Any, width: int, height: int) -> str:
     """What is wrong with a box in an image of so many pixels, or ""."""
-    if len(box) != 4 or not _finite(box):
+    if len(box) != 4 or not finite(box):
         return "not 4 finite numbers"
     left, top, across, down = box
     if min(across, down) < 0:
         return "a side is negative"
     if left > width or top > height or left + across < 0 or top + down < 0:
         return f"outside its image of {width} x {height} pixels"
-    if not _is_near([left, left + across], width) or not _is_near([top, top + down], height):
+    if not is_near([left, left + across], width) or not is_near([top, top + down], height):
         return f"partly outside its image of {width} x {height} pixels"
     return ""
 
@@ -195,15 +217,17 @@ def _fill(runs: Any, pixels: int) -> bool:
 
 
 def _is_polygon(polygon: Any, width: int, height: int) -> bool:
-    shape = isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and _finite(polygon)
-    return shape and _is_near(polygon[::2], width) and _is_near(polygon[1::2], height)
+    shape = isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 and finite(polygon)
+    return shape and is_near(polygon[::2], width) and is_near(polygon[1::2], height)
 
 
-def _is_near(places: list[float], side: int) -> bool:
+def is_near(places: list[float], side: int) -> bool:
+    """Whether places along a side lie on it, or at most `BEYOND` pixels beyond."""
     return min(places) >= -BEYOND and max(places) <= side + BEYOND
 
 
-def _finite(values: list[Any]) -> bool:
+def finite(values: list[Any]) -> bool:
+    """Whether all are finite numbers."""
     try:
         return all(map(math.isfinite, values))
     except (TypeError, OverflowError):

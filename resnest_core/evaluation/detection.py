@@ -19,7 +19,7 @@ from resnest_core.data.base import DetectionDataset, Objects, check_classes
 from resnest_core.data.coco_panoptic import PanopticImages
 from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import choose_device, synchronise
-from resnest_core.errors import InputError
+from resnest_core.errors import InputError, of_image
 from resnest_core.evaluation.average_precision import detection_metrics
 from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.found import read_tables
@@ -245,10 +245,8 @@ class _Run(Evaluation):
     def _found(self, index: int, pixels: Tensor, size: tuple[int, int]) -> dict[str, Any]:
         synchronise(self.device)
         start = time.perf_counter()
-        try:
+        with of_image(self.dataset.paths[index]):
             found = self.predict(pixels, size)
-        except InputError as error:
-            raise InputError(f"image '{self.dataset.paths[index]}': {error}") from None
         self.rates.append(1 / (time.perf_counter() - start))
         return found
 

@@ -18,7 +18,7 @@ from resnest_core.data import SegmentationDataset
 from resnest_core.data.base import check_classes
 from resnest_core.data.transforms import as_tensors, normalised
 from resnest_core.devices import choose_device, synchronise
-from resnest_core.errors import InputError
+from resnest_core.errors import of_image
 from resnest_core.evaluation.crops import CropRunner
 from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.iou import COUNTS, count, segmentation_metrics
@@ -86,7 +86,7 @@ class Predictor:
         return summed(self._maps(image), (image.shape[1], image.shape[2]))
 
     def __call__(self, image: Tensor, name: str = "in memory") -> Tensor:
-        """Classes (H, W) of an image (3, H, W); InputError with its `name` if the scores are not finite.
+        """Classes (H, W) of an image (3, H, W); NotFiniteError with its `name` if the scores are not finite.
 
         A line on stderr says where a stretched image is scaled to less than the view asks for.
         """
@@ -95,10 +95,8 @@ class Predictor:
             size = "x".join(str(side) for side in reversed(self.view.size(height, width, 1.0)))
             what = f"stretched by more than {MOST_STRETCHED} to 1; scaled by its long side, to {size} at scale 1"
             print(f"image '{name}' of {width}x{height} pixels is {what}", file=sys.stderr)
-        try:
+        with of_image(name):
             return likeliest(self._maps(normalised(image)), (height, width), self.infer.at_once(height * width)).cpu()
-        except InputError as error:
-            raise InputError(f"image '{name}': {error}") from None
 
     def _maps(self, image: Tensor) -> list[Tensor]:
         height, width = image.shape[1:]

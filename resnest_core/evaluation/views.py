@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from resnest_core.devices import check_finite
 from resnest_core.errors import InputError
 from resnest_core.ranges import check_fields
 
@@ -87,13 +88,12 @@ def summed(found: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 def likeliest(found: Sequence[Tensor], size: tuple[int, int], at_once: int) -> Tensor:
     """The classes (H, W) of the highest scores, `at_once` of which are summed: all fill any memory.
 
-    Raises: InputError if the scores are not finite.
+    Raises: NotFiniteError if the scores are not finite.
     """
     best, labels = found[0].new_full(size, -1.0), torch.zeros(size, dtype=torch.int64, device=found[0].device)
     for first in range(0, len(found[0]), at_once):
         part = summed([map_[first : first + at_once] for map_ in found], size)
-        if not torch.isfinite(part).all():
-            raise InputError("scores are not finite; check the weights")
+        check_finite(part, what="scores")
         values, places = part.max(dim=0)
         higher = values > best  # of equal ones the first, as among all classes at once
         best[higher], labels[higher] = values[higher], places[higher] + first

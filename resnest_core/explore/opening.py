@@ -17,7 +17,7 @@ from resnest_core.data.batches import network_input
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.data.imagenet import synsets
 from resnest_core.data.transforms import FASHION_MNIST_MEAN, FASHION_MNIST_STD
-from resnest_core.devices import choose_device, place
+from resnest_core.devices import check_finite, choose_device, place
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, RESULT
 from resnest_core.experiments.classification import Classification
@@ -73,7 +73,9 @@ class Classifier:
     @torch.inference_mode()
     def probabilities(self, inputs: Tensor) -> Tensor:
         """Of the classes (K,), for one image (1, 3, S, S)."""
-        return self.network(inputs).float().softmax(dim=1)[0].cpu()
+        logits = self.network(inputs).float()
+        check_finite(logits)
+        return logits.softmax(dim=1)[0].cpu()
 
     @property
     def _device(self) -> torch.device:

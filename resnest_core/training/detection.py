@@ -91,6 +91,8 @@ class _Detection(Training):
     ) -> None:
         self.dataset, self.workers, self.device = dataset, workers, choose_device(device)
         self.masked = model.row.mask_convolutions > 0
+        if model.row.stuff:
+            raise InputError("panoptic networks are not trained here; give weights")
         if len(dataset) < recipe.batch_size:
             raise InputError(f"batch size {recipe.batch_size} is more than the {len(dataset)} training images")
         place(model, self.device)
@@ -166,7 +168,7 @@ def target_of(objects: Objects, size: tuple[int, int], resized: tuple[int, int])
         "boxes": torch.from_numpy(corners.astype(np.float32)),
         "labels": torch.from_numpy(objects.labels[kept]),
     }
-    if objects.masks:
+    if objects.masks or not len(objects):
         chosen = [mask for mask, keep in zip(objects.masks, kept, strict=True) if keep]
         target["masks"] = _masks(chosen, resized)
     return target

@@ -20,7 +20,7 @@ from tqdm.auto import tqdm
 from resnest_core import distributed
 from resnest_core.data.base import Images
 from resnest_core.devices import seed_everything
-from resnest_core.errors import InputError
+from resnest_core.errors import InputError, NotFiniteError
 from resnest_core.files import replacing
 from resnest_core.models import load_weights
 from resnest_core.provenance import TRAINING, made_by
@@ -151,7 +151,15 @@ class Training(ABC):
     def _learn(self, batch: Any) -> Tensor:
         """One step; this process's part of the loss."""
         self.model.train()
-        loss = self.loss(batch)
+        try:
+            loss = self.loss(batch)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                f"batch_size is {self.recipe.batch_size}, of which normalisation sees one value a channel; "
+                "valid: 2 or more"
+            ) from None
         self.optimiser.zero_grad()
         (loss * distributed.world()).backward()  # gradients become means over the processes
         self.optimiser.step()
@@ -159,18 +167,22 @@ class Training(ABC):
         return loss.detach()
 
     def _add_point(self, train_loss: float) -> None:
+        where = f"after {self.step} steps at learning_rate {self.recipe.learning_rate}; give a lower one"
         if not math.isfinite(train_loss):
-            raise InputError(
-                f"the training loss is {train_loss} after {self.step} steps at learning_rate "
-                f"{self.recipe.learning_rate}; give a lower one"
-            )
+            raise InputError(f"the training loss is {train_loss} {where}")
+        if not all(torch.isfinite(value).all() for value in self.model.state_dict().values()):
+            raise InputError(f"the weights are not finite {where}")
         self.model.eval()
+        try:
+            measured = self.measure()
+        except NotFiniteError as error:
+            raise InputError(f"{error}, {where}") from None
         self.points.append(
             {
                 "epoch": self.step / self.steps_per_epoch,
                 "learning_rate": float(self.schedule.get_last_lr()[0]),
                 "train_loss": train_loss,
-                **self.measure(),
+                **measured,
             }
         )
 

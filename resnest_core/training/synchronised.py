@@ -39,6 +39,8 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         count = x.new_tensor([x.numel() // x.shape[1]])
         sums = _Total.apply(torch.cat([x.sum(dim=(0, 2, 3)), count]))
         n = sums[-1].detach()
+        if n == 0:  # no process has anything, as a mask head without objects
+            return super().forward(x).to(kind)
         centred = x - (sums[:-1] / n)[:, None, None]
         variance = _Total.apply(centred.square().sum(dim=(0, 2, 3))) / n
         self._keep(sums[:-1].detach() / n, variance.detach() * n / (n - 1))

@@ -46,10 +46,15 @@ def encode(boxes: Tensor, targets: Tensor, weights: tuple[float, ...]) -> Tensor
 def decode(offsets: Tensor, boxes: Tensor, weights: tuple[float, ...]) -> Tensor:
     """The boxes (n, 4 * k) to which k offsets each (n, 4 * k) lead from `boxes` (n, 4)."""
     centres, sizes = _centres_and_sizes(boxes)
-    scaled = offsets.reshape(len(boxes), -1, 4) / offsets.new_tensor(weights)  # (n, k, 4)
+    scaled = grouped(offsets) / offsets.new_tensor(weights)  # (n, k, 4)
     moved = scaled[..., :2] * sizes[:, None] + centres[:, None]  # (n, k, 2)
     half = 0.5 * torch.exp(scaled[..., 2:].clamp(max=LARGEST_SCALE)) * sizes[:, None]
     return torch.cat([moved - half, moved + half], dim=2).reshape(offsets.shape)
+
+
+def grouped(values: Tensor) -> Tensor:
+    """Values (n, 4 * k) as k fours each (n, k, 4); n may be 0, for which torch finds no k by itself."""
+    return values.unflatten(1, (values.shape[1] // 4, 4))
 
 
 def _centres_and_sizes(boxes: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from resnest_core.devices import check_finite
 from resnest_core.errors import InputError
 from resnest_core.models.rcnn import boxes as box
 from resnest_core.models.rcnn.heads import BoxStages, Detected
@@ -178,6 +179,7 @@ class Detector(nn.Module):
 
     def _add_panoptic(self, features: list[Tensor], results: list[dict[str, Any]], shown: Sizes, wanted: Sizes) -> None:
         logits = self.sem_seg_head(features)
+        check_finite(logits)
         for result, scores, size, out in zip(results, logits, shown, wanted, strict=True):
             result["semantic"] = self.sem_seg_head.classes(scores, size, out)
             result["panoptic"], result["segments"] = combine(

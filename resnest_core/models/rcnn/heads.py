@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms, box_iou
 
-from resnest_core.errors import InputError
+from resnest_core.devices import check_finite
 from resnest_core.models.rcnn import boxes as box
 from resnest_core.models.rcnn.matching import match, sample
 from resnest_core.models.rcnn.proposals import Sizes, Target
@@ -93,8 +93,7 @@ class BoxStages(nn.Module):
     def detect(self, features: list[Tensor], proposals: list[Tensor], sizes: Sizes) -> list[Detected]:
         """The best detections of each image; InputError if the weights make numbers that are not finite."""
         probabilities, boxes = self.predict(features, proposals, sizes)
-        if not all(torch.isfinite(values).all() for values in (*probabilities, *boxes)):
-            raise InputError("the network's numbers are not finite; check the weights")
+        check_finite(*probabilities, *boxes)
         return [self.best(p, b, size) for p, b, size in zip(probabilities, boxes, sizes, strict=True)]
 
     def predict(
@@ -118,7 +117,7 @@ class BoxStages(nn.Module):
     def best(self, probabilities: Tensor, boxes: Tensor, size: tuple[int, int]) -> Detected:
         """The detections of an image from its probabilities and boxes: a box may be found in several classes."""
         scores = probabilities[:, :-1]
-        clipped = box.clip(boxes.reshape(-1, 4), size).reshape(len(boxes), -1, 4)  # (n, box_classes, 4)
+        clipped = box.clip(boxes.reshape(-1, 4), size).reshape(box.grouped(boxes).shape)  # (n, box_classes, 4)
         proposal, label = (scores > self.row.least_score).nonzero().unbind(1)
         found = clipped[proposal, label if clipped.shape[1] > 1 else 0]
         score = scores[proposal, label]
@@ -180,10 +179,11 @@ class BoxStages(nn.Module):
         shown = (labels < self.num_classes).nonzero().squeeze(1)
         wanted = torch.cat([_targets_of(image, target) for image, target in zip(labelled, targets, strict=True)])
         boxes = torch.cat([image.boxes for image in labelled])
-        by_class = offsets.reshape(len(labels), -1, 4)[shown]  # (shown, box_classes, 4)
+        by_class = box.grouped(offsets)[shown]  # (shown, box_classes, 4)
         own = by_class[torch.arange(len(shown)), labels[shown] if by_class.shape[1] > 1 else 0]
         missed = (own - box.encode(boxes[shown], wanted[shown], weights)).abs().sum()
-        return functional.cross_entropy(logits, labels), missed / max(len(labels), 1)
+        wrong = functional.cross_entropy(logits, labels) if len(labels) else logits.sum()  # 0 without proposals
+        return wrong, missed / max(len(labels), 1)
 
 
 def _targets_of(labelled: Labelled, target: Target) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import roi_align
 
+from resnest_core.devices import check_finite
 from resnest_core.errors import InputError
 from resnest_core.models.rcnn import boxes as box
 from resnest_core.models.rcnn.heads import Labelled
@@ -43,7 +44,10 @@ class MaskHead(nn.Module):
     def logits(self, features: list[Tensor], boxes: list[Tensor], labels: Tensor) -> Tensor:
         """The logits (n, 28, 28) of the masks of `boxes` (a list, one tensor an image) in their classes (n,)."""
         pooled = box.pool(features, boxes, POOLED, self.canonical_box)
-        return self(pooled)[torch.arange(len(labels), device=labels.device), labels]
+        of_all = self(pooled)
+        if not self.training:  # whose loss tells
+            check_finite(of_all)
+        return of_all[torch.arange(len(labels), device=labels.device), labels]
 
     def loss(self, features: list[Tensor], labelled: list[Labelled], targets: list[Target]) -> Tensor:
         """Mean cross-entropy of the cells of the proposals that show something."""

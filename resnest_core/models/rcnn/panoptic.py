@@ -51,7 +51,8 @@ class SemanticHead(nn.Module):
     def loss(self, features: list[Tensor], wanted: Tensor) -> Tensor:
         """Cross-entropy with classes (N, H, W), 255 where none counts."""
         logits = functional.interpolate(self(features), scale_factor=COMMON_STRIDE, mode="bilinear")
-        return LOSS_WEIGHT * functional.cross_entropy(logits, wanted, ignore_index=IGNORED)
+        counted = (wanted != IGNORED).sum().clamp(min=1)  # a batch may lack labels altogether
+        return LOSS_WEIGHT * functional.cross_entropy(logits, wanted, ignore_index=IGNORED, reduction="sum") / counted
 
     def classes(self, logits: Tensor, shown: tuple[int, int], size: tuple[int, int]) -> Tensor:
         """Classes (height, width) of an image of `size`, from logits (C, h, w) in which it fills `shown` pixels."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms, box_iou
 
+from resnest_core.devices import check_finite
 from resnest_core.models.rcnn import boxes as box
 from resnest_core.models.rcnn.matching import match, sample
 from resnest_core.models.rcnn.pyramid import begin_small
@@ -68,8 +69,13 @@ class ProposalNetwork(nn.Module):
     def forward(
         self, features: list[Tensor], sizes: Sizes, targets: list[Target] | None = None
     ) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """The proposals (n, 4) of each image, best first, and the losses if there are targets."""
+        """The proposals (n, 4) of each image, best first, and the losses if there are targets.
+
+        Raises InputError, but in training, if the weights make numbers that are not finite.
+        """
         all_logits, all_offsets = self.rpn_head(features)
+        if not self.training:  # whose losses tell
+            check_finite(*all_logits, *all_offsets)
         per_level = [self.anchors(feature, level) for level, feature in enumerate(features)]
         logits = [level.permute(0, 2, 3, 1).flatten(1) for level in all_logits]  # (N, H * W * A)
         offsets = [_by_anchor(level) for level in all_offsets]
