@@ -1,6 +1,7 @@
 """What experiments of every task have in common: a network with its weights, and the files that come of it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +11,7 @@ import pandas as pd
 from torch import nn
 
 from resnest_core import checkpoints
+from resnest_core.data.classes import Data, in_order
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric
@@ -25,6 +27,7 @@ class Network:
     model: nn.Module
     weights_file: Path
     metrics: dict[str, Metric]
+    classes: Sequence[str] = ()  # of one that was trained here, in the order of its outputs
 
     @classmethod
     def of(cls, trained: Trained) -> "Network":
@@ -33,12 +36,13 @@ class Network:
             "training_seconds": metric(trained.seconds, "s"),
             "training_images_per_second": metric(trained.images_per_second, "images/s"),
         }
-        return cls(trained.model, trained.weights_file, metrics)
+        return cls(trained.model, trained.weights_file, metrics, trained.classes)
 
 
 class Experiment(ABC):
     """Settings: `out` is the directory of the results; `weights` is empty if the network is trained here."""
 
+    model: str
     out: str
     weights: str
 
@@ -46,6 +50,28 @@ class Experiment(ABC):
     def network(self) -> Network:
         """The network with its weights: read, or trained here first."""
         return self._read() if self.weights else self._train()
+
+    @cached_property
+    def weights_file(self) -> Path:
+        """The file that `weights` mean; InputError if it is not there or not right."""
+        return checkpoints.resolve(self.weights, self.model)
+
+    @cached_property
+    def known_classes(self) -> Sequence[str] | None:
+        """The names of the network's classes, in the order of its outputs; None if nothing tells them."""
+        if not self.weights:
+            return self.network.classes
+        return checkpoints.class_names(self.weights_file) or self.assumed_classes
+
+    @property
+    @abstractmethod
+    def assumed_classes(self) -> Sequence[str] | None:
+        """Those of weights that name none, as published ones; None if their number alone is known."""
+
+    def matched(self, test_set: Data) -> Data:
+        """The test set with its classes in the network's order; InputError naming the classes that differ."""
+        whose = f"weights '{self.weights}'" if self.weights else "the training images"
+        return in_order(test_set, self.known_classes, whose) if self.known_classes else test_set
 
     @property
     def records(self) -> pd.DataFrame:
@@ -70,7 +96,6 @@ class Transfer(Experiment):
     That is a file of weights; if it is empty, the network begins with random ones.
     """
 
-    model: str
     backbone: str
     recipe: Recipe
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from resnest_core import checkpoints
 from resnest_core.data import Dataset, open_dataset
+from resnest_core.data.imagenet import synsets
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.errors import unknown
 from resnest_core.evaluation.classification import Protocol, evaluate_classifier
@@ -45,8 +46,18 @@ class Classification(Experiment):
             raise unknown("classifier", self.model, CLASSIFIERS)
 
     @cached_property
-    def test_set(self) -> Dataset:
+    def opened(self) -> Dataset:
+        """The test set with its classes in an order of its own."""
         return open_dataset(self.dataset, self.data or None, limit=self.limit)
+
+    @cached_property
+    def test_set(self) -> Dataset:
+        """The test set with its classes in the network's order; InputError if it has others."""
+        return self.matched(self.opened)
+
+    @property
+    def assumed_classes(self) -> tuple[str, ...] | None:
+        return synsets() if self.weights == "published" else None
 
     @cached_property
     def rule(self) -> Preprocessing:
@@ -72,14 +83,13 @@ class Classification(Experiment):
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=asdict(self),
+            parameters=asdict(self) | {"classes": self.test_set.classes},
             more_metrics=self.network.metrics,
         )
 
     def _read(self) -> Network:
-        path = checkpoints.resolve(self.weights, self.model)
-        model = create_model(self.model, num_classes=len(self.test_set.classes), weights=path)
-        return Network(model, path, {})
+        model = create_model(self.model, num_classes=len(self.test_set.classes), weights=self.weights_file)
+        return Network(model, self.weights_file, {})
 
     def _train(self) -> Network:
         root = self.data or None

@@ -16,6 +16,7 @@ from torch import Tensor
 from resnest_core import checkpoints
 from resnest_core.data import Dataset
 from resnest_core.data.batches import Transform, network_input
+from resnest_core.data.classes import check_names, in_order
 from resnest_core.data.storage import is_url
 from resnest_core.devices import autocast, choose_device, place
 from resnest_core.errors import InputError
@@ -63,7 +64,7 @@ class Finished:
     @cached_property
     def settings(self) -> Classification:
         """The experiment, whose network is not trained again."""
-        given = dict(self.result["parameters"])
+        given = {key: value for key, value in self.result["parameters"].items() if key != "classes"}
         given |= {"protocol": Protocol(**given["protocol"]), "recipe": Recipe(**given["recipe"])}
         weights = given["weights"] or str(self.path / WEIGHTS)
         given["weights"] = weights if weights == "published" else str(seen_from_root(weights))
@@ -74,9 +75,13 @@ class Finished:
     def model_name(self) -> str:
         return self.settings.model
 
-    @property
+    @cached_property
     def test_set(self) -> Dataset:
-        return self.beside.test_set if self.beside else self.settings.test_set
+        """Its images, their classes in the network's order; earlier versions stored no names of these."""
+        if self.beside:
+            return self.beside.test_set
+        named = self.result["parameters"].get("classes")
+        return in_order(self.settings.opened, named, f"run '{self.name}'") if named else self.settings.test_set
 
     @cached_property
     def records(self) -> pd.DataFrame:
@@ -129,6 +134,10 @@ def open_runs(directories: Iterable[str]) -> list[Finished]:
     for run in runs[1:]:
         if run.result["provenance"]["data_digest"] != first:
             raise InputError(f"'{run.directory}' and '{runs[0].directory}' were not evaluated on the same images")
+        classes = [each.result["parameters"].get("classes") for each in (runs[0], run)]
+        if all(classes) and classes[0] != classes[1]:
+            check_names(f"'{run.directory}'", classes[1], classes[0], f"'{runs[0].directory}'")
+            raise InputError(f"'{run.directory}' and '{runs[0].directory}' have their classes in different orders")
     if len({run.name for run in runs}) < len(runs):
         raise InputError(f"runs {', '.join(run.directory for run in runs)}; each must have a name of its own")
     return runs
