@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
+from unicodedata import normalize
 
 import numpy as np
 
@@ -27,11 +28,11 @@ def in_order(dataset: Data, classes: Sequence[str], whose: str) -> Data:
     check_names(f"data set '{dataset.name}'", dataset.classes, classes, whose)
     if dataset.classes == tuple(classes):
         return dataset
-    order = [dataset.classes.index(name) for name in classes]
+    order = [_normal(dataset.classes).index(name) for name in _normal(classes)]
     changed: Any = dataset
     if isinstance(dataset, AnnotatedImages):
         numbers = dataset.category_ids
-        return replace(changed, categories={numbers[i]: dataset.classes[i] for i in order})
+        return replace(changed, categories={numbers[i]: name for i, name in zip(order, classes, strict=True)})
     if not hasattr(dataset, "targets"):
         raise InputError(f"the classes of data set '{dataset.name}' are in another order than those of {whose}")
     return replace(changed, classes=tuple(classes), targets=np.argsort(order)[dataset.targets])
@@ -39,7 +40,8 @@ def in_order(dataset: Data, classes: Sequence[str], whose: str) -> Data:
 
 def check_names(what: str, own: Sequence[str], classes: Sequence[str], whose: str) -> None:
     """InputError unless both have the same names, each once where they are in another order."""
-    if tuple(own) == tuple(classes):
+    own, classes = _normal(own), _normal(classes)
+    if own == classes:
         return
     lacking, more = Counter(classes) - Counter(own), Counter(own) - Counter(classes)
     parts = [f"lacks {_some(lacking)}" if lacking else "", f"has {_some(more)} besides" if more else ""]
@@ -48,6 +50,11 @@ def check_names(what: str, own: Sequence[str], classes: Sequence[str], whose: st
         parts = [f"has {_some(twice)} more than once, in another order"]
     if said := " and ".join(filter(None, parts)):
         raise InputError(f"{what} has other classes than {whose}: it {said}; valid: the same classes, by name")
+
+
+def _normal(names: Sequence[str]) -> list[str]:
+    """Names as they look: some systems store an umlaut as two characters."""
+    return [normalize("NFC", name) for name in names]
 
 
 def _some(names: Counter[str]) -> str:

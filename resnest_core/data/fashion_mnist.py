@@ -82,8 +82,8 @@ def open_split(root: str | Path | None, split: str, limit: int) -> FashionMNIST:
     root = check_request(root, split, limit)
     if root and not is_in(root):
         raise LayoutError(
-            "Fashion-MNIST, and scenes made of it, come with the repository and need no data directory, unless one holds "
-            f"the original files (train-images-idx3-ubyte.gz and so on); '{root}' has none"
+            "Fashion-MNIST, and scenes made of it, come with the repository and read a data directory for the original "
+            f"files alone (train-images-idx3-ubyte.gz and so on); '{root}' has none"
         )
     if split == "test":
         return _open_test(root, limit)
