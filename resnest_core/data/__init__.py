@@ -130,13 +130,15 @@ def _open(entries: dict[str, _Entry[Data]], name: str, root: str | Path | None, 
 
 @contextmanager
 def _advised(entries: Collection[str], name: str, root: str | Path | None) -> Iterator[None]:
-    """Errors of a place without the data set say what it holds, and which of the `entries` reads that."""
+    """Errors of a place without the data set say what it holds, and which of the `entries` of its task reads that."""
     try:
         if name == "imagefolder" and root and Path(root).is_dir() and recognise.is_another(Path(root)):
             raise LayoutError(f"the folders in '{root}' are no classes")
         yield
     except LayoutError as error:
-        raise InputError(f"{error}{recognise.advice(root, name, entries) if root else ''}") from None
+        groups = [group for group in (_CLASSIFICATION, _SEGMENTATION, _DETECTION) if name in group]
+        readable = {other for group in groups for other in group} & set(entries)
+        raise InputError(f"{error}{recognise.advice(root, name, readable) if root else ''}") from None
 
 
 def _entry(entries: dict[str, _Entry[Data]], name: str) -> _Entry[Data]:

@@ -61,17 +61,18 @@ class Experiment(ABC):
         """The names of the network's classes, in the order of its outputs; None if nothing tells them."""
         if not self.weights:
             return self.network.classes
-        return checkpoints.class_names(self.weights_file) or self.assumed_classes
+        stored = None if self.weights == "published" else checkpoints.class_names(self.weights_file)
+        return stored or self.assumed_classes
 
     @property
     @abstractmethod
     def assumed_classes(self) -> Sequence[str] | None:
         """Those of weights that name none, as published ones; None if their number alone is known."""
 
-    def matched(self, test_set: Data) -> Data:
-        """The test set with its classes in the network's order; InputError naming the classes that differ."""
+    def matched(self, test_set: Data, classes: Sequence[str] | None) -> Data:
+        """The test set with the network's classes, if these are known, in their order; InputError naming other ones."""
         whose = f"weights '{self.weights}'" if self.weights else "the training images"
-        return in_order(test_set, self.known_classes, whose) if self.known_classes else test_set
+        return in_order(test_set, classes, whose) if classes else test_set
 
     @property
     def records(self) -> pd.DataFrame:

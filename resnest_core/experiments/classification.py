@@ -1,5 +1,6 @@
 """One experiment in classification."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -26,6 +27,7 @@ class Classification(Experiment):
     `train_limit` training images (0: all). `data` is the data directory; empty for what comes with the repository.
     `limit` takes the first images of the test set (0: all). `crop_size` 0, `preprocessing` "" and `interpolation` ""
     stand for those that the checkpoint was published with, or the network's own size and the authors' rule and filter.
+    `classes` are the names of the network's, in the order of its outputs; empty for what its weights or training tell.
     """
 
     model: str
@@ -40,6 +42,7 @@ class Classification(Experiment):
     protocol: Protocol = field(default_factory=Protocol)
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
+    classes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self.model not in CLASSIFIERS:
@@ -53,7 +56,7 @@ class Classification(Experiment):
     @cached_property
     def test_set(self) -> Dataset:
         """The test set with its classes in the network's order; InputError if it has others."""
-        return self.matched(self.opened)
+        return self.matched(self.opened, self.classes or self.known_classes)
 
     @property
     def assumed_classes(self) -> tuple[str, ...] | None:
@@ -88,8 +91,9 @@ class Classification(Experiment):
         )
 
     def _read(self) -> Network:
-        model = create_model(self.model, num_classes=len(self.test_set.classes), weights=self.weights_file)
-        return Network(model, self.weights_file, {})
+        path = self.weights_file  # before the data: without weights these do not matter
+        model = create_model(self.model, num_classes=len(self.test_set.classes), weights=path)
+        return Network(model, path, {})
 
     def _train(self) -> Network:
         root = self.data or None

@@ -67,7 +67,7 @@ class ObjectDetection(Transfer):
     @cached_property
     def test_set(self) -> DetectionDataset:
         """The test set with its classes in the network's order; InputError if it has others."""
-        return self.matched(self.opened)
+        return self.matched(self.opened, self.known_classes)
 
     @cached_property
     def result(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from resnest_core import checkpoints
 from resnest_core.data import Dataset
 from resnest_core.data.batches import Transform, network_input
-from resnest_core.data.classes import check_names, in_order
+from resnest_core.data.classes import check_names
 from resnest_core.data.storage import is_url
 from resnest_core.devices import autocast, choose_device, place
 from resnest_core.errors import InputError
@@ -64,7 +64,7 @@ class Finished:
     @cached_property
     def settings(self) -> Classification:
         """The experiment, whose network is not trained again."""
-        given = {key: value for key, value in self.result["parameters"].items() if key != "classes"}
+        given = dict(self.result["parameters"])
         given |= {"protocol": Protocol(**given["protocol"]), "recipe": Recipe(**given["recipe"])}
         weights = given["weights"] or str(self.path / WEIGHTS)
         given["weights"] = weights if weights == "published" else str(seen_from_root(weights))
@@ -75,13 +75,9 @@ class Finished:
     def model_name(self) -> str:
         return self.settings.model
 
-    @cached_property
+    @property
     def test_set(self) -> Dataset:
-        """Its images, their classes in the network's order; earlier versions stored no names of these."""
-        if self.beside:
-            return self.beside.test_set
-        named = self.result["parameters"].get("classes")
-        return in_order(self.settings.opened, named, f"run '{self.name}'") if named else self.settings.test_set
+        return self.beside.test_set if self.beside else self.settings.test_set
 
     @cached_property
     def records(self) -> pd.DataFrame:

@@ -108,7 +108,7 @@ class SemanticSegmentation(Transfer):
     @cached_property
     def test_set(self) -> SegmentationDataset:
         """The test set; InputError if its classes are not the network's."""
-        return self.matched(open_segmentation(self.dataset, self.data or None, limit=self.limit))
+        return self.matched(open_segmentation(self.dataset, self.data or None, limit=self.limit), self.known_classes)
 
     @cached_property
     def result(self) -> dict[str, Any]:

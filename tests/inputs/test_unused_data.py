@@ -3,6 +3,8 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +33,6 @@ from resnest_core.errors import InputError
 from resnest_core.models import create_model
 from resnest_core.study import preflight
 from resnest_core.study.layout import Layout
-from resnest_core.study.plan import make_plan
 
 OPENERS: dict[str, tuple[Callable[..., data.base.Images], tuple[str, ...]]] = {
     "classification": (data.open_dataset, data.DATASETS),
@@ -183,15 +184,26 @@ def test_one_directory_for_several_sets(tmp_path: Path) -> None:
     ade20k(tmp_path / "ADEChallengeData2016")
     for name in ("imagenet", "coco", "ade20k"):
         assert len(data.open_any(name, tmp_path)) >= 2
-    several = "COCO 2017 and ade20k's images and labels and ImageNet's synsets: --dataset coco or --dataset ade20k or "
-    for name in ("imagefolder", "fashion_mnist"):
-        assert refused(name, tmp_path).endswith("ImageNet's synsets, for a classifier") or several in refused(
-            name, tmp_path
-        )
+    expected = {
+        "fashion_mnist": f"'{tmp_path}' holds ImageNet's synsets: --dataset imagenet",
+        "imagefolder": f"'{tmp_path}' holds ImageNet's synsets: --dataset imagenet",
+        "scenes": "holds COCO 2017 and ade20k's images and labels: --dataset coco or --dataset ade20k",
+    }
+    for name, said in expected.items():
+        assert refused(name, tmp_path).endswith(said)
 
 
 def test_the_study_says_it_before_any_work(tmp_path: Path) -> None:
     imagefolder(tmp_path)
-    found = preflight.missing(make_plan(Layout("default"), data=str(tmp_path)))
-    assert {missing.what for missing in found} == {"data set fashion_mnist", "data set scenes"}
-    assert all(missing.remedy.endswith("holds class folders: --dataset imagefolder") for missing in found)
+    sets = {"base_results/a": "fashion_mnist", "object_detection/b": "scenes", "base_results/c": "imagefolder"}
+    steps = {
+        key: SimpleNamespace(
+            parameters={"model": "", "dataset": name, "data": str(tmp_path)}, experiment=SimpleNamespace(inherited={})
+        )
+        for key, name in sets.items()
+    }
+    plan: Any = SimpleNamespace(layout=Layout("default"), to_run=steps)
+    found = {missing.what: missing.remedy for missing in preflight.missing(plan)}
+    assert set(found) == {"data set fashion_mnist", "data set scenes"}
+    assert found["data set fashion_mnist"].endswith("holds class folders: --dataset imagefolder")
+    assert found["data set scenes"].endswith("holds class folders, for a classifier: --dataset imagefolder")
