@@ -35,7 +35,7 @@ def in_order(dataset: Data, classes: Sequence[str], whose: str) -> Data:
         return replace(changed, categories={numbers[i]: name for i, name in zip(order, classes, strict=True)})
     if not hasattr(dataset, "targets"):
         raise InputError(f"the classes of data set '{dataset.name}' are in another order than those of {whose}")
-    return replace(changed, classes=tuple(classes), targets=np.argsort(order)[dataset.targets])
+    return replace(changed, classes=tuple(classes), targets=np.argsort(order)[changed.targets])
 
 
 def check_names(what: str, own: Sequence[str], classes: Sequence[str], whose: str) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from resnest_core.data.base import DetectionDataset, Objects, check_classes
+from resnest_core.data.classes import in_order
 from resnest_core.data.coco_panoptic import PanopticImages
 from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import choose_device, synchronise
@@ -181,6 +182,8 @@ class _Run(Evaluation):
     def __init__(self, model: Detector, dataset: DetectionDataset, protocol: Protocol) -> None:
         super().__init__()
         check_classes(len(model.categories), dataset)
+        if not model.is_nameless:
+            dataset = in_order(dataset, model.categories, "the network")
         self.predict, self.model, self.dataset = Predictor(model, protocol), model, dataset
         self.device, self.mode, self.precision = self.predict.device, protocol.mode, protocol.precision
         self.panoptic = dataset if isinstance(dataset, PanopticImages) and model.row.stuff else None

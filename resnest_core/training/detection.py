@@ -101,6 +101,7 @@ class _Detection(Training):
         workers: int,
     ) -> None:
         check_classes(len(model.categories), dataset)
+        model.learn(dataset.classes)
         self.dataset, self.workers, self.device = dataset, workers, choose_device(device)
         self.masked = model.row.mask_convolutions > 0
         if len(dataset) < recipe.batch_size:

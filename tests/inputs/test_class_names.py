@@ -18,14 +18,18 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from resnest_core import checkpoints, data
+from resnest_core.analyses.real_labels import real_accuracy
 from resnest_core.checkpoints import CLASSES
 from resnest_core.data.classes import in_order
 from resnest_core.data.coco_categories import THINGS
 from resnest_core.data.imagenet import synsets
 from resnest_core.data.shard_writer import write_shards
+from resnest_core.data.transforms import Preprocessing
 from resnest_core.errors import InputError
 from resnest_core.evaluation import classification as classifying
 from resnest_core.evaluation import detection as detecting
+from resnest_core.evaluation.classification import evaluate_classifier
+from resnest_core.evaluation.detection import evaluate_detector
 from resnest_core.experiments.classification import Classification
 from resnest_core.experiments.detection import ObjectDetection
 from resnest_core.experiments.finished import Finished, open_runs
@@ -34,6 +38,7 @@ from resnest_core.explore import opening
 from resnest_core.explore.runs import Run
 from resnest_core.models import create_model
 from resnest_core.training import classification, detection
+from resnest_core.training.detection import train_detector
 
 TRAINED = ("cat", "dog", "elephant")
 # The classes of the test set, and what is said of them; another order is no fault.
@@ -354,3 +359,49 @@ def test_names_that_occur_twice_are_not_guessed() -> None:
         in_order(twice, ("a", "a", "b"), "the test")
     with pytest.raises(InputError, match="it has 'a' besides"):
         in_order(twice, ("a", "b"), "the test")
+
+
+def test_evaluators_by_themselves_match_names_too(trained: Path, detecting_own: Path, tmp_path: Path) -> None:
+    """Of networks and sets that no experiment has brought together."""
+    folders(tmp_path, ["ant", "cat", "dog"])
+    images, weights = data.open_dataset("imagefolder", tmp_path), trained / "out" / "weights.safetensors"
+    model = create_model("mini_resnest11", num_classes=3, weights=weights)
+    with pytest.raises(InputError, match=f"than weights '{weights}': it lacks 'elephant' and has 'ant'"):
+        evaluate_classifier(model, images, Preprocessing(crop_size=32), tmp_path / "out", weights_file=weights)
+    annotations(tmp_path / "turned", "val", TRAINED[::-1])
+    annotations(tmp_path / "other", "val", ("ant", "cat", "dog"))
+    own, turned, other = (
+        data.open_detection("coco_format", root)
+        for root in (detecting_own / "data", tmp_path / "turned", tmp_path / "other")
+    )
+    detecting_three: Any = create_model(DETECTOR, num_classes=3)
+    train_detector(detecting_three, own, tmp_path / "learned", detection.Recipe(batch_size=2), facts={}, device="cpu")
+    assert detecting_three.categories == TRAINED
+    evaluate_detector(detecting_three, turned, tmp_path / "out", detecting.Protocol(device="cpu"))
+    truths = pd.read_parquet(tmp_path / "out" / "truths.parquet")
+    assert truths.groupby("category").size().to_dict() == {1: 4, 2: 4, 3: 4}
+    with pytest.raises(InputError, match="than the network: it lacks 'elephant' and has 'ant'"):
+        evaluate_detector(detecting_three, other, tmp_path / "out", detecting.Protocol(device="cpu"))
+
+
+def test_reassessed_labels_go_by_names(tmp_path: Path) -> None:
+    """They are numbers in the order of the synsets; a network that learned from a list may have another."""
+    names = synsets()[::-1]
+    content = {
+        "metrics": {"top1": {}},
+        "parameters": {
+            "model": "resnest50",
+            "out": "",
+            "dataset": "imagenet",
+            "protocol": {},
+            "recipe": {},
+            "weights": "x",
+            "data": "",
+            "classes": names,
+        },
+    }
+    write(tmp_path / "result.json", json.dumps(content))
+    write(tmp_path / "real.json", json.dumps([[0], [1]]))
+    rows = {"index": [0, 1], "image": [f"ILSVRC2012_val_0000000{i}.JPEG" for i in (1, 2)], "predicted": [999, 999]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "records.parquet")
+    assert real_accuracy(Finished(str(tmp_path)), tmp_path / "real.json")["value"] == 50
