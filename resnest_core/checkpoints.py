@@ -7,6 +7,7 @@ torch is imported only where tensors are read, so that looking a file up is quic
 import csv
 import hashlib
 import io
+import json
 import os
 import pickle
 import warnings
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BytesFile = io.BufferedReader | io.BytesIO
+CLASSES = "classes"  # in the metadata of a .safetensors: the names, as a JSON list
 
 
 @runtime_checkable
@@ -173,6 +175,21 @@ def read_state_dict(path: str | Path) -> dict[str, "Tensor"]:
     if remark:
         trained_weights.say(path, remark)
     return state_dict
+
+
+def class_names(path: str | Path) -> tuple[str, ...] | None:
+    """The names of the classes, in the order of the outputs, that a training here stored beside the weights, or None.
+
+    A file that cannot be read has none; `read_state_dict` says why.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = json.loads((file.metadata() or {}).get(CLASSES, "null"))
+    except (SafetensorError, ValueError):
+        return None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
 
 
 def load_state_dict(model: "nn.Module", state_dict: Mapping[str, "Tensor"], source: str | Path = "state dict") -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from resnest_core.analyses.predictions import share
+from resnest_core.data.imagenet import synsets
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import Metric
 from resnest_core.experiments.finished import Finished
@@ -30,8 +31,9 @@ def real_accuracy(run: Finished, path: str | Path) -> Metric:
     """The share of images (%) for which a run recorded one of their classes; images without any do not count."""
     if run.settings.dataset != "imagenet":
         raise InputError(f"'{run.directory}' is of data set '{run.settings.dataset}'; ReaL's labels are of 'imagenet'")
-    labels = read_real_labels(path)
-    pairs = zip(run.records["image"], run.records["predicted"], strict=True)
+    labels, own = read_real_labels(path), run.result["parameters"].get("classes") or synsets()
+    numbers = [synsets().index(name) for name in own]  # of the network's classes, which may have an order of their own
+    pairs = zip(run.records["image"], (numbers[i] for i in run.records["predicted"]), strict=True)
     counted = [(predicted, labels[_number(image, len(labels)) - 1]) for image, predicted in pairs]
     right = [predicted in classes for predicted, classes in counted if classes]
     if not right:

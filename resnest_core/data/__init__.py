@@ -1,6 +1,7 @@
 """Data sets of images by name: `open_dataset` for classification, others for other tasks, and `check` for all."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
@@ -13,14 +14,15 @@ from resnest_core.data import (
     file_list,
     imagenet,
     imagenet_v2,
+    recognise,
     scene_objects,
     scenes,
     segmentation,
     shards,
 )
-from resnest_core.data.base import Dataset, DetectionDataset, Images, Report, SegmentationDataset
+from resnest_core.data.base import Dataset, DetectionDataset, Images, LayoutError, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
-from resnest_core.errors import unknown
+from resnest_core.errors import InputError, unknown
 
 __all__ = [
     "DATASETS",
@@ -112,14 +114,31 @@ def open_any(name: str, root: str | Path | None = None, *, split: str = "test", 
 
 def check(name: str, root: str | Path | None = None, *, split: str = "test") -> Report:
     """Read every file of the data set and report what is missing or unreadable; InputError if it cannot be opened."""
-    return _entry(_ALL, name).check(root, split)
+    entry = _entry(_ALL, name)
+    with _advised(_ALL, name, root):
+        return entry.check(root, split)
 
 
 def _open(entries: dict[str, _Entry[Data]], name: str, root: str | Path | None, split: str, limit: int) -> Data:
-    dataset = _entry(entries, name).open(root, split, limit)
+    entry = _entry(entries, name)
+    with _advised(entries, name, root):
+        dataset = entry.open(root, split, limit)
     if distributed.is_first():
         print(f"data: {dataset.source}", flush=True)
     return dataset
+
+
+@contextmanager
+def _advised(entries: Collection[str], name: str, root: str | Path | None) -> Iterator[None]:
+    """Errors of a place without the data set say what it holds, and which of the `entries` of its task reads that."""
+    try:
+        if name == "imagefolder" and root and Path(root).is_dir() and recognise.is_another(Path(root)):
+            raise LayoutError(f"the folders in '{root}' are no classes")
+        yield
+    except LayoutError as error:
+        groups = [group for group in (_CLASSIFICATION, _SEGMENTATION, _DETECTION) if name in group]
+        readable = {other for group in groups for other in group} & set(entries)
+        raise InputError(f"{error}{recognise.advice(root, name, readable) if root else ''}") from None
 
 
 def _entry(entries: dict[str, _Entry[Data]], name: str) -> _Entry[Data]:

@@ -128,6 +128,10 @@ def check_classes(network: int, dataset: Images) -> None:
         )
 
 
+class LayoutError(InputError):
+    """A place does not hold the data set that was asked for; what it holds instead is told by `recognise`."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What `check` found: `lacking` is what the published set has besides ("" if nothing), `problems` what is wrong."""
@@ -156,12 +160,12 @@ def check_request(root: str | Path | None, split: str, limit: int) -> Path | Non
     check_selection(split, limit)
     if root is None:
         return None
-    root = Path(root)
-    if not root.is_dir():
-        raise InputError(f"data directory '{root}' does not exist or is no directory; give one that holds the data set")
-    if not any(root.iterdir()):
-        raise InputError(f"data directory '{root}' is empty; give one that holds the data set")
-    return root
+    directory, valid = Path(root), "give one that holds the data set"
+    if not directory.is_dir():
+        raise LayoutError(f"data directory '{root}' does not exist or is no directory; {valid}")
+    if not any(directory.iterdir()):
+        raise InputError(f"data directory '{root}' is empty; {valid}")
+    return directory
 
 
 def check_selection(split: str, limit: int) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from resnest_core.data.base import Objects, Report, check_request, load_problems, read_image
+from resnest_core.data.base import LayoutError, Objects, Report, check_request, load_problems, read_image
 from resnest_core.data.coco_annotations import (
     AnnotationFile,
     Record,
@@ -171,6 +171,12 @@ def open_coco_format(root: str | Path | None, split: str, limit: int) -> CocoIma
     return replace(dataset, remarks=(*remarks, *_remarks(dataset))).first(limit)
 
 
+def training_classes(root: str | Path) -> tuple[str, ...] | None:
+    """The classes of a user's own training set, in order of their ids; None if it has not one file of annotations."""
+    found = candidates(Path(root), "train")[1]
+    return tuple(categories_of(read_annotations(found[0])).values()) if len(found) == 1 else None
+
+
 def check_coco(root: str | Path | None, split: str) -> Report:
     """Read every image of COCO 2017 and list the problem of each that is damaged or does not fit."""
     return report_on(open_coco(root, split, 0))
@@ -202,7 +208,7 @@ def find_published(name: str, kind: str, root: str | Path | None, split: str, li
     for folder in FOLDERS:
         if (directory / folder / file).is_file():
             return directory / folder, file
-    raise InputError(
+    raise LayoutError(
         f"no {file} in '{directory}'; valid: a directory that holds it and the images in {SPLITS[split]}/, or one that "
         f"holds both in {' or '.join(FOLDERS[1:])}; COCO 2017 is to be had from https://cocodataset.org"
     )
@@ -277,14 +283,19 @@ def _mask(found: Any, width: int, height: int) -> Record:
     return {"size": [height, width], "counts": found["counts"].encode()}
 
 
+def candidates(home: Path, split: str) -> tuple[list[str], list[Path]]:
+    """Where a user's annotations of the split may be, and those that are there."""
+    patterns = [*(f"annotations/instances_{word}*.json" for word in _WORDS[split]), "annotations.json"]
+    return patterns, sorted(path for pattern in patterns for path in home.glob(pattern))
+
+
 def _annotations_of(home: Path, split: str) -> Path:
     """A user's one annotation file of the split."""
-    patterns = [*(f"annotations/instances_{word}*.json" for word in _WORDS[split]), "annotations.json"]
-    found = sorted(path for pattern in patterns for path in home.glob(pattern))
+    patterns, found = candidates(home, split)
     if len(found) != 1:
         names = [path.relative_to(home).as_posix() for path in found]
         what = f"{len(found)} files of annotations ({', '.join(names)})" if found else "no annotations"
-        raise InputError(f"{what} of the {split} split in '{home}'; valid: one of {', '.join(patterns)}")
+        raise LayoutError(f"{what} of the {split} split in '{home}'; valid: one of {', '.join(patterns)}")
     return found[0]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from resnest_core.data.base import LayoutError
 from resnest_core.errors import InputError
 
 Record = dict[str, Any]
@@ -140,9 +141,8 @@ def check_published(file: AnnotationFile, categories: Mapping[int, str], publish
     for number in sorted({*categories, *published}):
         name, valid = (shown(names[number]) if number in names else "absent" for names in (categories, published))
         if name != valid:
-            raise file.wrong(
-                f"category {number} is {name}, in COCO 2017 {valid}", f"the {len(published)} categories of COCO 2017"
-            )
+            what = f"category {number} is {name}, in COCO 2017 {valid}"
+            raise LayoutError(str(file.wrong(what, f"the {len(published)} categories of COCO 2017")))
 
 
 def annotations_of(file: AnnotationFile, images: dict[int, Record], categories: dict[int, str]) -> list[Record]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from resnest_core.data.base import Report, balanced_order, check_request, select
+from resnest_core.data.base import LayoutError, Report, balanced_order, check_request, select
 from resnest_core.errors import InputError
 
 CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
@@ -80,6 +80,11 @@ def open_split(root: str | Path | None, split: str, limit: int) -> FashionMNIST:
     everywhere; the full one from `root` or the system without a limit (the embedded part if neither has it) or above.
     """
     root = check_request(root, split, limit)
+    if root and not is_in(root):
+        raise LayoutError(
+            "Fashion-MNIST, and scenes made of it, come with the repository and read a data directory for the original "
+            f"files alone (train-images-idx3-ubyte.gz and so on); '{root}' has none"
+        )
     if split == "test":
         return _open_test(root, limit)
     wants_full = limit == 0 or limit > EMBEDDED_TRAIN
@@ -91,6 +96,11 @@ def open_split(root: str | Path | None, split: str, limit: int) -> FashionMNIST:
             "Debian's package dataset-fashion-mnist, give a data directory with the original files, or lower the limit"
         )
     return _open_embedded_train(root, limit)
+
+
+def is_in(root: Path) -> bool:
+    """Whether a directory, or a folder there, holds an original file."""
+    return any(_find(name, _own_places(root)) for name in DIGESTS)
 
 
 def check(root: str | Path | None, split: str) -> Report:
@@ -135,9 +145,13 @@ def _embedded_places(root: Path | None) -> list[Path]:
 
 
 def _full_places(root: Path | None) -> list[Path]:
-    """Where the original files may lie: `root`, its folders as Debian or torchvision name them, and Debian's own."""
-    folders = (".", "fashion_mnist", "fashion-mnist", "FashionMNIST/raw")
-    return [*([root / folder for folder in folders] if root else []), SYSTEM]
+    """Where the original files may lie: in `root`, and in Debian's own place."""
+    return [*(_own_places(root) if root else []), SYSTEM]
+
+
+def _own_places(root: Path) -> list[Path]:
+    """A data directory and its folders as Debian or torchvision name them."""
+    return [root / folder for folder in (".", "fashion_mnist", "fashion-mnist", "FashionMNIST/raw")]
 
 
 def _read_pair(stem: str, places: Sequence[Path]) -> tuple[np.ndarray, np.ndarray, Path]:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from resnest_core.data import storage
-from resnest_core.data.base import Report, check_request, check_selection, select
+from resnest_core.data.base import LayoutError, Report, check_request, check_selection, select
 from resnest_core.data.contents import file_digests
 from resnest_core.data.shard_index import CLASSES, read_classes
 from resnest_core.data.stored import StoredImages
@@ -27,7 +27,7 @@ from resnest_core.errors import InputError
 NAME = "file_list"
 SUFFIXES = (".txt", ".csv", ".tsv", ".parquet")
 COLUMNS = ["path", "class"]
-_STEMS = {"test": ("test", "val", "validation"), "train": ("train",)}
+STEMS = {"test": ("test", "val", "validation"), "train": ("train",)}
 _ROOT = "# root:"
 _VALID = "a path and a class, with a tab, a comma or a space between"
 Line = tuple[int, str, str]  # number, path, class
@@ -88,10 +88,10 @@ def _list_place(root: str, split: str) -> str:
         return root
     if not storage.is_url(root):
         check_request(root, split, 0)
-    names = [f"{stem}{suffix}" for stem in _STEMS[split] for suffix in SUFFIXES]
+    names = [f"{stem}{suffix}" for stem in STEMS[split] for suffix in SUFFIXES]
     found = next((place for name in names if _exists(place := storage.join(root, name))), None)
     if found is None:
-        raise InputError(
+        raise LayoutError(
             f"no list for the {split} split in '{root}'; valid: a file, or a directory with {', '.join(names)}"
         )
     return found

@@ -21,7 +21,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from resnest_core.data import imagenet_labels, storage
-from resnest_core.data.base import Report, check_request, image_problem, read_image, select
+from resnest_core.data.base import LayoutError, Report, check_request, image_problem, read_image, select
 from resnest_core.data.contents import file_digests
 from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
@@ -30,7 +30,7 @@ IMAGENET_SOURCE = (
     "ILSVRC2012 is to be had from image-net.org, or from Kaggle's challenge of that name, after registration"
 )
 IMAGES = {"test": 50_000, "train": 1_281_167}
-_FOLDERS = {
+FOLDERS = {
     "test": (
         *(".", "val", "validation", "ILSVRC2012_img_val", "ILSVRC/Data/CLS-LOC/val", "Data/CLS-LOC/val"),
         *("imagenet/val", "imagenet", "ILSVRC2012/val"),
@@ -38,7 +38,7 @@ _FOLDERS = {
     "train": ("train", "ILSVRC/Data/CLS-LOC/train", "Data/CLS-LOC/train", "imagenet/train", "ILSVRC2012/train"),
 }
 _OWN_FOLDERS = {"test": ("test", "val", "validation", "."), "train": ("train",)}
-_SPLIT_NAMES = {"test", "train", "val", "validation"}
+SPLIT_NAMES = {"test", "train", "val", "validation"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def synsets() -> tuple[str, ...]:
 def open_imagenet(root: str | Path | None, split: str, limit: int) -> ImageFiles:
     """ILSVRC2012 in `root` or its usual subfolders: the validation set for "test", class folders for "train"."""
     base = _directory("imagenet", root, split, limit)
-    for folder in _existing(base, _FOLDERS[split]):
+    for folder in _existing(base, FOLDERS[split]):
         if names := [name for name in _class_names(folder) if _is_synset(name)]:
             files = _synset_folders(folder, names, split)
         elif split == "test" and next(folder.glob("ILSVRC2012_val_*"), None):
@@ -97,7 +97,7 @@ def open_imagenet(root: str | Path | None, split: str, limit: int) -> ImageFiles
         else:
             continue
         return _limited(files, limit)
-    raise InputError(
+    raise LayoutError(
         f"no ImageNet {'validation images' if split == 'test' else 'training folders'} in '{base}'; valid: class "
         "folders n01440764/..., the flat folder with the development kit's ground truth, or Kaggle's tree with its "
         f"CSV; {IMAGENET_SOURCE}"
@@ -109,9 +109,9 @@ def open_folder(root: str | Path | None, split: str, limit: int) -> ImageFiles:
     base = _directory("imagefolder", root, split, limit)
     for folder in _existing(base, _OWN_FOLDERS[split]):
         names = _class_names(folder)
-        if names and not _SPLIT_NAMES & set(names):
+        if names and not SPLIT_NAMES & set(names):
             return _limited(_class_folders("imagefolder", folder, names, tuple(names)), limit)
-    raise InputError(f"no class folders for the {split} split in '{base}'; valid: one folder of images for each class")
+    raise LayoutError(f"no class folders for the {split} split in '{base}'; valid: one folder of images for each class")
 
 
 def check_imagenet(root: str | Path | None, split: str) -> Report:

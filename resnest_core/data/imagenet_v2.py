@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from resnest_core.data.base import Report, check_request, load_problems, select
+from resnest_core.data.base import LayoutError, Report, check_request, load_problems, select
 from resnest_core.data.imagenet import ImageFiles, synsets
 from resnest_core.errors import InputError
 
@@ -17,7 +17,7 @@ NAME = "imagenet_v2"
 SOURCE = "ImageNet-V2 is to be had from huggingface.co/datasets/vaishaal/ImageNetV2"
 IMAGES = 10_000
 _SETS = ("matched-frequency", "threshold0.7", "top-images")
-_FOLDERS = (
+FOLDERS = (
     *(".", "imagenet_v2", "imagenetv2"),
     *(f"imagenetv2-{name}{ending}" for name in _SETS for ending in ("-format-val", "")),
 )
@@ -30,10 +30,10 @@ def open_imagenet_v2(root: str | Path | None, split: str, limit: int) -> ImageFi
         raise InputError(f"data set '{NAME}' has no split '{split}'; valid: test")
     if base is None:
         raise InputError(f"data set '{NAME}' needs a data directory, and none was given; valid: --data DIR; {SOURCE}")
-    for name in _FOLDERS:
+    for name in FOLDERS:
         if (base / name).is_dir() and any(_is_class(entry) for entry in (base / name).iterdir()):
             return _read(base / name, limit)
-    raise InputError(f"no class folders 0 to 999 of ImageNet-V2 in '{base}'; {SOURCE}")
+    raise LayoutError(f"no class folders 0 to 999 of ImageNet-V2 in '{base}'; {SOURCE}")
 
 
 def check(root: str | Path | None, split: str) -> Report:

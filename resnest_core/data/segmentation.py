@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnest_core.data.base import IGNORED, Report, check_request, image_problem, load_problems, read_image
+from resnest_core.data.base import IGNORED, LayoutError, Report, check_request, image_problem, load_problems, read_image
 from resnest_core.data.contents import file_digests
 from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
@@ -200,7 +200,7 @@ def open_files(name: str, root: str | Path | None, split: str, limit: int) -> Se
         if files := _pairs(name, directory / folder, published, split):
             end = limit or None
             return replace(files, paths=files.paths[:end], labels=files.labels[:end])
-    raise InputError(
+    raise LayoutError(
         f"no {name} images of the {split} split in '{directory}'; valid: a directory of {published.layout}, or one "
         f"that holds it as {' or '.join(published.folders[1:])}; {published.source}"
     )

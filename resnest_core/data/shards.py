@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from resnest_core.data import storage
-from resnest_core.data.base import Report, check_request, check_selection, select
+from resnest_core.data.base import LayoutError, Report, check_request, check_selection, select
 from resnest_core.data.contents import SIZE, Part, range_digests
 from resnest_core.data.shard_index import BLOCK, INDEX, Index, make_index, read_index
 from resnest_core.data.stored import StoredImages
@@ -16,7 +16,7 @@ from resnest_core.data.strings import Strings
 from resnest_core.errors import InputError
 
 NAME = "shards"
-_FOLDERS = {"test": ("", "test", "val", "validation"), "train": ("train",)}
+FOLDERS = {"test": ("", "test", "val", "validation"), "train": ("train",)}
 _REMEDY = "make the index again with `resnest-core index`"
 
 
@@ -85,12 +85,12 @@ def check(root: str | Path | None, split: str) -> Report:
 
 
 def _index(root: str, split: str) -> Index:
-    for folder in _FOLDERS[split]:
+    for folder in FOLDERS[split]:
         try:
             return read_index(storage.join(root, folder) if folder else root)
         except storage.MissingError:
             continue
-    raise InputError(
+    raise LayoutError(
         f"no {INDEX} for the {split} split in '{root}'; make it once from the tars with `resnest-core index --data DIR`"
     )
 

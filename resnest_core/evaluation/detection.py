@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from resnest_core.data.base import DetectionDataset, Objects, check_classes
+from resnest_core.data.classes import in_order
 from resnest_core.data.coco_panoptic import PanopticImages
 from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import choose_device, synchronise
@@ -193,6 +194,8 @@ class _Run(Evaluation):
     def __init__(self, model: Detector, dataset: DetectionDataset, protocol: Protocol) -> None:
         super().__init__()
         check_classes(len(model.categories), dataset)
+        if not model.is_nameless:
+            dataset = in_order(dataset, model.categories, "the network")
         self.model, self.dataset, self.protocol = model, dataset, protocol
         self.device, self.mode, self.precision = choose_device(protocol.device), protocol.mode, protocol.precision
         self.panoptic = dataset if isinstance(dataset, PanopticImages) and model.row.stuff else None

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from resnest_core import distributed, stages
+from resnest_core.checkpoints import class_names
 from resnest_core.data.base import Images
+from resnest_core.data.classes import in_order
 from resnest_core.evaluation.records import Parts
 from resnest_core.evaluation.results import RECORDS, Metric, write_result
 from resnest_core.files import output_directory
@@ -71,6 +73,8 @@ class Evaluation(ABC):
     ) -> dict[str, Any]:
         """Write records and result into `out`, whatever rows an evaluation that was interrupted has left there."""
         check_mode(self.mode, self.precision)
+        if weights_file and (names := class_names(weights_file)):
+            self.dataset = in_order(self.dataset, names, f"weights '{weights_file}'")
         out = output_directory(out)
         parts = Parts(out / "partial", self._identity)
         self.way = parts.settled(lambda: self.choose().facts())

@@ -1,7 +1,7 @@
 """What experiments of every task have in common: a network with its weights, and the files that come of it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,6 +13,7 @@ from torch import nn
 
 from resnest_core import checkpoints, distributed
 from resnest_core.data.base import Images
+from resnest_core.data.classes import Data, in_order
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric
@@ -23,7 +24,7 @@ from resnest_core.training.loop import CURVES, Recipe, Trained
 
 DIGITS = 12  # of a digest, in a message
 # What a run's results do not depend on, or what `_facts` tells by content.
-NO_FACTS = ("out", "device", "workers", "memory_budget", "examples", "data", "weights", "backbone")
+NO_FACTS = ("out", "device", "workers", "memory_budget", "examples", "data", "weights", "backbone", "classes")
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,14 @@ class Experiment(ABC):
     out: str
     weights: str
     overwrite: bool
-    test_set: Images
-    train_set: Images
+
+    @property
+    @abstractmethod
+    def test_set(self) -> Images: ...
+
+    @property
+    @abstractmethod
+    def train_set(self) -> Images: ...
 
     @cached_property
     def network(self) -> Network:
@@ -76,6 +83,29 @@ class Experiment(ABC):
         """The settings that the result stores."""
         fields: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # each experiment is a dataclass
         return {name: value for name, value in fields.items() if name != "overwrite"}
+
+    @cached_property
+    def weights_file(self) -> Path:
+        """The file that `weights` mean; InputError if it is not there or not right."""
+        return checkpoints.resolve(self.weights, self.model)
+
+    @cached_property
+    def known_classes(self) -> Sequence[str] | None:
+        """The names of the network's classes, in the order of its outputs; None if nothing tells them."""
+        if not self.weights:
+            return self.train_set.classes
+        stored = None if self.weights == "published" else checkpoints.class_names(self.weights_file)
+        return stored or self.assumed_classes
+
+    @property
+    @abstractmethod
+    def assumed_classes(self) -> Sequence[str] | None:
+        """Those of weights that name none, as published ones; None if their number alone is known."""
+
+    def matched(self, test_set: Data, classes: Sequence[str] | None) -> Data:
+        """The test set with the network's classes, if these are known, in their order; InputError naming other ones."""
+        whose = f"weights '{self.weights}'" if self.weights else "the training images"
+        return in_order(test_set, classes, whose) if classes else test_set
 
     @property
     def records(self) -> pd.DataFrame:
@@ -98,16 +128,13 @@ class Experiment(ABC):
         facts = dict(_flat(self.parameters))
         if self.weights:
             facts = {name: value for name, value in facts.items() if not name.startswith(("recipe", "train_"))}
-            facts |= {"kind": "evaluation", "weights": self._content(self.weights)}
+            facts |= {"kind": "evaluation", "weights": _content(self.weights_file)}
         else:
             backbone = getattr(self, "backbone", "")
-            facts |= {"kind": "training", "backbone": self._content(backbone) if backbone else "none"}
+            file = checkpoints.resolve(backbone, self.model) if backbone else None
+            facts |= {"kind": "training", "backbone": _content(file) if file else "none"}
             facts["training images"] = self.train_set.digest[:DIGITS]
         return facts | {"images": self.test_set.digest[:DIGITS]}
-
-    def _content(self, weights: str) -> str:
-        path = checkpoints.resolve(weights, self.model)
-        return f"{path.name} {sha256(path)[:DIGITS]}"
 
     @abstractmethod
     def _read(self) -> Network: ...
@@ -125,7 +152,6 @@ class Transfer(Experiment):
     That is a file of weights; if it is empty, the network begins with random ones.
     """
 
-    model: str
     backbone: str
     recipe: Recipe
 
@@ -155,3 +181,7 @@ def _flat(settings: dict[str, Any], of: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(value, f"{of}{name} ")
         elif name not in NO_FACTS:
             yield f"{of}{name}", value
+
+
+def _content(file: Path) -> str:
+    return f"{file.name} {sha256(file)[:DIGITS]}"

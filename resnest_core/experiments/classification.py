@@ -1,11 +1,13 @@
 """One experiment in classification."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from resnest_core import checkpoints
 from resnest_core.data import Dataset, open_dataset
+from resnest_core.data.imagenet import synsets
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.errors import unknown
 from resnest_core.evaluation.classification import Protocol, evaluate_classifier
@@ -26,6 +28,7 @@ class Classification(Experiment):
     `train_limit` training images (0: all). `data` is the data directory; empty for what comes with the repository.
     `limit` takes the first images of the test set (0: all). `crop_size` 0, `preprocessing` "" and `interpolation` ""
     stand for those that the checkpoint was published with, or the network's own size and the authors' rule and filter.
+    `classes` are the names of the network's, in the order of its outputs; empty for what its weights or training tell.
     """
 
     model: str
@@ -40,6 +43,7 @@ class Classification(Experiment):
     protocol: Protocol = field(default_factory=Protocol)
     train_limit: int = 0
     recipe: Recipe = field(default_factory=Recipe)
+    classes: Sequence[str] = ()
     overwrite: bool = False
 
     def __post_init__(self) -> None:
@@ -48,12 +52,22 @@ class Classification(Experiment):
             raise unknown("classifier", self.model, CLASSIFIERS)
 
     @cached_property
-    def test_set(self) -> Dataset:
+    def opened(self) -> Dataset:
+        """The test set with its classes in an order of its own."""
         return open_dataset(self.dataset, self.data or None, limit=self.limit)
+
+    @cached_property
+    def test_set(self) -> Dataset:
+        """The test set with its classes in the network's order; InputError if it has others."""
+        return self.matched(self.opened, self.classes or self.known_classes)
 
     @cached_property
     def train_set(self) -> Dataset:
         return open_dataset(self.dataset, self.data or None, split="train", limit=self.train_limit)
+
+    @property
+    def assumed_classes(self) -> tuple[str, ...] | None:
+        return synsets() if self.weights == "published" else None
 
     @cached_property
     def rule(self) -> Preprocessing:
@@ -77,12 +91,12 @@ class Classification(Experiment):
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=self.parameters,
+            parameters=self.parameters | {"classes": self.test_set.classes},
             more_metrics=self.network.metrics,
         )
 
     def _read(self) -> Network:
-        path = checkpoints.resolve(self.weights, self.model)
+        path = self.weights_file  # before the data: without weights these do not matter
         model = create_model(self.model, num_classes=len(self.test_set.classes), weights=path)
         return Network(model, path, {})
 

@@ -1,13 +1,16 @@
 """One experiment in object detection or instance segmentation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from PIL import Image
 
-from resnest_core import checkpoints, distributed
+from resnest_core import distributed
 from resnest_core.data import DetectionDataset, open_detection
+from resnest_core.data.classes import in_order
+from resnest_core.data.coco import training_classes
 from resnest_core.errors import unknown
 from resnest_core.evaluation.detection import Predictor, Protocol, evaluate_detector
 from resnest_core.evaluation.detection_errors import LEAST_SCORE
@@ -60,24 +63,32 @@ class ObjectDetection(Transfer):
         self.check_beginning()
 
     @cached_property
-    def test_set(self) -> DetectionDataset:
+    def opened(self) -> DetectionDataset:
+        """The test set with its classes in an order of its own."""
         return open_detection(self.dataset, self.data or None, limit=self.limit)
+
+    @cached_property
+    def test_set(self) -> DetectionDataset:
+        """The test set with its classes in the network's order; InputError if it has others."""
+        return self.matched(self.opened, self.known_classes)
 
     @cached_property
     def train_set(self) -> DetectionDataset:
         return open_detection(self.dataset, self.data or None, split="train", limit=self.train_limit)
 
     def _evaluate(self) -> dict[str, Any]:
-        model = self._model
+        model, images = self._model, self.test_set
         if distributed.is_first():
             save_images(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_detector(
             model,
-            self.test_set,
+            images,
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
-            parameters=self.parameters | {"classes": self.categories, "category_ids": self.test_set.category_ids},
+            parameters=self.parameters
+            | {"classes": self.categories, "category_ids": images.category_ids}
+            | self.remarks,
             more_metrics=self.network.metrics,
         )
 
@@ -102,9 +113,21 @@ class ObjectDetection(Transfer):
         return things(predict(predict.resized(image), (image.height, image.width)), self.categories, least_score)
 
     @property
-    def _categories(self) -> tuple[str, ...] | None:
-        """The names of the classes of a user's own data set; a network knows those of the published ones."""
-        return self.test_set.classes if self.dataset == OWN else None
+    def assumed_classes(self) -> Sequence[str]:
+        """The network's own; on a user's set those of its training file, or where there is none, of its test file."""
+        if self.weights == "published" or self.dataset != OWN:
+            return DETECTORS[self.model].categories
+        found = training_classes(self.data)
+        source = "training" if found else "test"
+        self.remarks["classes_from"] = f"the {source} file's categories, in order of their ids"
+        if distributed.is_first():
+            print(f"classes: '{self.weights}' names none; taken are {self.remarks['classes_from']}", flush=True)
+        return found or self.opened.classes
+
+    @cached_property
+    def remarks(self) -> dict[str, str]:
+        """What the result says besides."""
+        return {}
 
     @property
     def _model(self) -> Detector:
@@ -112,13 +135,13 @@ class ObjectDetection(Transfer):
         return self.network.model
 
     def _read(self) -> Network:
-        path = checkpoints.resolve(self.weights, self.model)
-        model = create_model(self.model, weights=path, categories=self._categories)
-        return Network(model, path, {})
+        model = create_model(self.model, weights=self.weights_file, categories=self.known_classes)
+        return Network(model, self.weights_file, {})
 
     def _train(self) -> Network:
+        in_order(self.opened, self.train_set.classes, "the training images")  # before hours of training
         trained = train_detector(
-            self.beginning(categories=self._categories),
+            self.beginning(categories=self.train_set.classes),
             self.train_set,
             self.out,
             self.recipe,

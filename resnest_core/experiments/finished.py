@@ -17,6 +17,7 @@ from resnest_core import checkpoints
 from resnest_core.data import Dataset
 from resnest_core.data.base import Images
 from resnest_core.data.batches import Transform, network_input
+from resnest_core.data.classes import check_names
 from resnest_core.devices import autocast, choose_device, place, usable
 from resnest_core.errors import InputError
 from resnest_core.evaluation.classification import Protocol
@@ -137,6 +138,10 @@ def open_runs(directories: Iterable[str]) -> list[Finished]:
     for run in runs[1:]:
         if run.result["provenance"]["data_digest"] != first:
             raise InputError(f"'{run.directory}' and '{runs[0].directory}' were not evaluated on the same images")
+        classes = [each.result["parameters"].get("classes") for each in (runs[0], run)]
+        if all(classes) and classes[0] != classes[1]:
+            check_names(f"'{run.directory}'", classes[1], classes[0], f"'{runs[0].directory}'")
+            raise InputError(f"'{run.directory}' and '{runs[0].directory}' have their classes in different orders")
     if len({run.name for run in runs}) < len(runs):
         raise InputError(f"runs {', '.join(run.directory for run in runs)}; each must have a name of its own")
     return runs

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnest_core import checkpoints, distributed
+from resnest_core import distributed
 from resnest_core.data import SegmentationDataset, open_segmentation, segmentation_classes
 from resnest_core.data.base import IGNORED, read_image
 from resnest_core.data.transforms import as_pixels
@@ -101,23 +101,29 @@ class SemanticSegmentation(Transfer):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """The names of the data set's classes, which need no data."""
-        return segmentation_classes(self.dataset)
+        """The names of the network's classes, which need no data."""
+        return tuple(self.known_classes or ()) if self.weights else segmentation_classes(self.dataset)
+
+    @property
+    def assumed_classes(self) -> tuple[str, ...]:
+        return segmentation_classes(dataset_of(self.model) if self.weights == "published" else self.dataset)
 
     @cached_property
     def test_set(self) -> SegmentationDataset:
-        return open_segmentation(self.dataset, self.data or None, limit=self.limit)
+        """The test set; InputError if its classes are not the network's."""
+        return self.matched(open_segmentation(self.dataset, self.data or None, limit=self.limit), self.known_classes)
 
     @cached_property
     def train_set(self) -> SegmentationDataset:
         return open_segmentation(self.dataset, self.data or None, split="train", limit=self.train_limit)
 
     def _evaluate(self) -> dict[str, Any]:
+        model, images = self._model, self.test_set
         if distributed.is_first():
             save_examples(output_directory(self.out) / EXAMPLES, self.looked_at)
         return evaluate_segmenter(
-            self._model,
-            self.test_set,
+            model,
+            images,
             self.out,
             self.protocol,
             weights_file=self.network.weights_file,
@@ -156,9 +162,8 @@ class SemanticSegmentation(Transfer):
         return self.network.model
 
     def _read(self) -> Network:
-        path = checkpoints.resolve(self.weights, self.model)
-        model = create_model(self.model, num_classes=len(self.classes), weights=path)
-        return Network(model, path, {})
+        model = create_model(self.model, num_classes=len(self.classes), weights=self.weights_file)
+        return Network(model, self.weights_file, {})
 
     def _train(self) -> Network:
         trained = train_segmenter(

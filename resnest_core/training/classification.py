@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from resnest_core import distributed
 from resnest_core.data import Dataset
 from resnest_core.data.batches import epoch_length, evaluation_batches, training_batches
+from resnest_core.data.classes import in_order
 from resnest_core.data.transforms import Preprocessing
 from resnest_core.devices import autocast, check_finite, choose_device, place, seed_everything
 from resnest_core.errors import unknown
@@ -66,20 +67,19 @@ def train_classifier(
 ) -> Trained:
     """Train the network `name` on `dataset`; write `weights.safetensors` and `curves.csv` into `out`.
 
-    `monitor` is a data set that the curves are measured on; nothing is chosen by it. After each epoch the state is
-    saved, from which a training that was interrupted goes on to the same weights, to the bit on the same machine; one
-    that had finished is loaded. States of another recipe, network or data set are not continued.
+    `monitor`, of the same classes, is a data set that the curves are measured on; nothing is chosen by it. After each
+    epoch the state is saved, from which a training that was interrupted goes on to the same weights, to the bit on the
+    same machine; one that had finished is loaded. States of another recipe, network or data set are not continued.
     """
-    out = output_directory(out)
-    return _Classification(name, dataset, monitor, recipe, preprocessing or Preprocessing(), device, workers).finish(
-        out
-    )
+    training = _Classification(name, dataset, monitor, recipe, preprocessing or Preprocessing(), device, workers)
+    return training.finish(output_directory(out))
 
 
 class _Classification(Training):
     """A training whose batches are images (B, 3, S, S) and targets (B,)."""
 
     recipe: Recipe
+    dataset: Dataset
 
     def __init__(
         self,
@@ -91,7 +91,8 @@ class _Classification(Training):
         device: str,
         workers: int,
     ) -> None:
-        self.dataset, self.monitor, self.preprocessing, self.workers = dataset, monitor, preprocessing, workers
+        self.monitor = in_order(monitor, dataset.classes, "the training images")
+        self.dataset, self.preprocessing, self.workers = dataset, preprocessing, workers
         self.device = choose_device(device)
         seed_everything(recipe.seed)
         model = create_model(name, num_classes=len(dataset.classes), dropout=recipe.dropout, dropblock=recipe.dropblock)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from resnest_core import distributed
-from resnest_core.data.base import DetectionDataset, Objects
+from resnest_core.data.base import DetectionDataset, Objects, check_classes
 from resnest_core.data.transforms import as_pixels, shortest_edge
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError, unknown
@@ -79,6 +79,7 @@ class _Detection(Training):
     """A training whose batches are lists of images (3, h, w) and of their targets."""
 
     recipe: Recipe
+    dataset: DetectionDataset
 
     def __init__(
         self,
@@ -89,6 +90,8 @@ class _Detection(Training):
         device: str,
         workers: int,
     ) -> None:
+        check_classes(len(model.categories), dataset)
+        model.learn(dataset.classes)
         self.dataset, self.workers, self.device = dataset, workers, choose_device(device)
         self.masked = model.row.mask_convolutions > 0
         if model.row.stuff:

@@ -4,7 +4,7 @@ import json
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm.auto import tqdm
 
 from resnest_core import distributed
+from resnest_core.checkpoints import CLASSES
 from resnest_core.data.base import Images
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError, NotFiniteError
@@ -55,14 +56,18 @@ class Trained:
     weights_file: Path
     seconds: float
     images_per_second: float
+    classes: tuple[str, ...]  # in the order of the network's outputs
 
 
 class Training(ABC):
     """A training between two epochs: network, optimiser, schedule, and the points of the curves so far.
 
-    `facts` say which training it is: states of another one are not continued. Each process takes a part of each batch
-    through `network`, which is `model` with gradients and normalisation of the whole batch; the first one writes.
+    `facts` say which training it is: states of another one are not continued, nor of one with other names of classes.
+    Each process takes a part of each batch through `network`, which is `model` with gradients and normalisation of the
+    whole batch; the first one writes.
     """
+
+    dataset: Images
 
     def __init__(
         self,
@@ -83,6 +88,7 @@ class Training(ABC):
         self.steps = max(round(recipe.epochs * steps_per_epoch), 1)
         self.schedule = LambdaLR(optimiser, self.relative_rate)
         self.identity = json.dumps(facts, sort_keys=True)
+        self.classes = json.dumps(self.dataset.classes)
         self.step = 0
         self.seconds = 0.0
         self.points: list[dict[str, float]] = []
@@ -113,7 +119,8 @@ class Training(ABC):
                 self._save_finished(out)
         distributed.barrier()
         images = self.steps * self.recipe.batch_size
-        return Trained(self.model, pd.read_csv(out / CURVES), out / WEIGHTS, self.seconds, images / self.seconds)
+        curves, speed = pd.read_csv(out / CURVES), images / self.seconds
+        return Trained(self.model, curves, out / WEIGHTS, self.seconds, speed, self.dataset.classes)
 
     def _run(self, out: Path) -> None:
         """Train from the present state to the end, saving the state after each epoch."""
@@ -189,6 +196,7 @@ class Training(ABC):
     def _save_state(self, out: Path) -> None:
         state = {
             "identity": self.identity,
+            CLASSES: self.classes,
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -205,7 +213,7 @@ class Training(ABC):
         if not (out / STATE).exists():
             return
         state = torch.load(out / STATE, map_location=next(self.model.parameters()).device, weights_only=True)
-        if state["identity"] != self.identity:
+        if not self._is_mine(state):
             return
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -217,7 +225,12 @@ class Training(ABC):
         """Write the curves, then the weights, whose presence says that the training is done."""
         with replacing(out / CURVES) as temporary:
             pd.DataFrame(self.points).to_csv(temporary, index=False)
-        facts = {"identity": self.identity, "seconds": repr(self.seconds), TRAINING: json.dumps(self.made)}
+        facts = {
+            "identity": self.identity,
+            CLASSES: self.classes,
+            "seconds": repr(self.seconds),
+            TRAINING: json.dumps(self.made),
+        }
         weights = {key: value.contiguous() for key, value in self.model.state_dict().items()}
         with replacing(out / WEIGHTS) as temporary:
             save_file(weights, temporary, metadata=facts)
@@ -229,11 +242,15 @@ class Training(ABC):
             return False
         with safe_open(out / WEIGHTS, framework="pt") as file:
             facts = file.metadata() or {}
-        if facts.get("identity") != self.identity:
+        if not self._is_mine(facts):
             return False
         load_weights(self.model, out / WEIGHTS)
         self.seconds, self.step = float(facts["seconds"]), self.steps
         return True
+
+    def _is_mine(self, facts: Mapping[str, Any]) -> bool:
+        """Whether a stored state is of this training; earlier versions stored no names of classes."""
+        return facts.get("identity") == self.identity and facts.get(CLASSES, self.classes) == self.classes
 
 
 def digests(**datasets: Images) -> dict[str, str]:

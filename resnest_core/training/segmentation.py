@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 
 from resnest_core import distributed
 from resnest_core.data import SegmentationDataset
-from resnest_core.data.base import IGNORED
+from resnest_core.data.base import IGNORED, check_classes
+from resnest_core.data.classes import in_order
 from resnest_core.data.transforms import as_tensors, normalised, resized_part
 from resnest_core.devices import choose_device, place
 from resnest_core.errors import InputError, unknown
@@ -80,14 +81,15 @@ def train_segmenter(
     `monitor` is looked at by `protocol` for the curves. `facts` tell the network and what it began with: a training
     with others is not continued.
     """
-    out = output_directory(out)
-    return _Segmentation(model, dataset, monitor, recipe, protocol, facts, workers).finish(out)
+    training = _Segmentation(model, dataset, monitor, recipe, protocol, facts, workers)
+    return training.finish(output_directory(out))
 
 
 class _Segmentation(Training):
     """A training whose batches are images (B, 3, S, S) and classes (B, S, S)."""
 
     recipe: Recipe
+    dataset: SegmentationDataset
 
     def __init__(
         self,
@@ -99,7 +101,9 @@ class _Segmentation(Training):
         facts: dict[str, str],
         workers: int,
     ) -> None:
-        self.dataset, self.monitor, self.protocol, self.workers = dataset, monitor, protocol, workers
+        check_classes(model.num_classes, dataset)
+        self.monitor = in_order(monitor, dataset.classes, "the training images")
+        self.dataset, self.protocol, self.workers = dataset, protocol, workers
         self.device = choose_device(protocol.device)
         if len(dataset) < recipe.batch_size:
             raise InputError(f"batch size {recipe.batch_size} is more than the {len(dataset)} training images")

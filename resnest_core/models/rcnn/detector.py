@@ -21,6 +21,10 @@ from resnest_core.models.rcnn.settings import Detection
 STAGES_WITH_STEM = ("conv1", "bn1"), ("layer1",), ("layer2",), ("layer3",), ("layer4",)
 
 
+def _numbered(count: int) -> tuple[str, ...]:
+    return tuple(f"class {index}" for index in range(count))
+
+
 class RegionHeads(BoxStages):
     """The heads that look at proposals: boxes, and masks if the row has any."""
 
@@ -55,7 +59,7 @@ class Detector(nn.Module):
         if num_classes is not None and num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be 1 or more")
         if categories is None and num_classes not in (None, len(row.categories)):
-            categories = [f"class {index}" for index in range(num_classes or 0)]
+            categories = _numbered(num_classes or 0)
         self.row = row = replace(row, categories=tuple(categories)) if categories else row
         self.backbone = Pyramid(row.trunk, row.channels)
         self.proposal_generator = ProposalNetwork(row.channels, row.proposing)
@@ -72,6 +76,15 @@ class Detector(nn.Module):
     def categories(self) -> tuple[str, ...]:
         """What the labels of detections mean."""
         return self.row.categories
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether only the number of the categories is known."""
+        return self.categories == _numbered(len(self.categories))
+
+    def learn(self, categories: Sequence[str]) -> None:
+        """Let the labels mean other categories, of the same number, from now on."""
+        self.row = replace(self.row, categories=tuple(categories))
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but frozen stages keep their statistics."""
