@@ -147,7 +147,7 @@ def detect(
         weights=weights,
         protocol=Protocol(device=device, short_side=short_side),
     )
-    photograph = read_image(image)
+    photograph = read_image(image, upright=True)
     found = experiment.detect(photograph, least_score)
     output_directory(out.parent)
     demonstration(photograph, found).savefig(out, dpi=200)

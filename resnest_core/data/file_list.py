@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from resnest_core.data import storage
 from resnest_core.data.base import Report, check_request, check_selection, select
+from resnest_core.data.imagenet import of_a_user
 from resnest_core.data.shard_index import CLASSES, read_classes
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import CHUNK, Strings
@@ -47,6 +48,10 @@ class FileList(StoredImages):
     @property
     def place(self) -> str:
         return f"listed in {self.list_place}"
+
+    @property
+    def upright(self) -> bool:
+        return of_a_user(self.classes)
 
     def sizes(self) -> Iterator[int]:
         for first in range(0, len(self), CHUNK):

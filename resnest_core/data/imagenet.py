@@ -61,6 +61,11 @@ class ImageFiles:
         remarks = "".join(f"; {remark}" for remark in (self.lacking, *self.problems[:1]) if remark)
         return f"{self.name}: {counts}, {self.layout} in {self.root}{remarks}"
 
+    @property
+    def upright(self) -> bool:
+        """Whether images are turned by their EXIF."""
+        return of_a_user(self.classes)
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the paths, targets and sizes in bytes; the pixels themselves are not read."""
@@ -71,7 +76,7 @@ class ImageFiles:
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, at its own size."""
-        return read_image(self.root / self.paths[index])
+        return read_image(self.root / self.paths[index], upright=self.upright)
 
     def content(self, index: int) -> bytes:
         """The file of image `index` as it is."""
@@ -82,6 +87,15 @@ class ImageFiles:
 def synsets() -> tuple[str, ...]:
     """The 1,000 synsets of ILSVRC2012, sorted: class i of the published weights is `synsets()[i]`."""
     return tuple(resources.files(__package__).joinpath("imagenet_synsets.txt").read_text().split())
+
+
+def of_a_user(classes: tuple[str, ...]) -> bool:
+    """Whether images of these classes are a user's, in whatever form: all but ImageNet's 1,000 synsets.
+
+    A user's photographs are turned by their EXIF; the images of ImageNet and ImageNet-V2 are read as torchvision's
+    ImageFolder reads them, unturned, from folders, lists and shards alike.
+    """
+    return classes != synsets()
 
 
 def open_imagenet(root: str | Path | None, split: str, limit: int) -> ImageFiles:

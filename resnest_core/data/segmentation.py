@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnest_core.data.base import IGNORED, Report, check_request, image_problem, load_problems, read_image
+from resnest_core.data.base import IGNORED, Report, check_request, image_problem, load_problems, read_fitting
 from resnest_core.errors import InputError
 
 _INVALID = -2
@@ -174,10 +174,13 @@ class SegmentationFiles:
         return len(self.paths)
 
     def load(self, index: int) -> tuple[Image.Image, NDArray[np.int16]]:
-        """Image `index` in RGB, at its own size, and its classes (H, W): indices into `classes`, or -1."""
-        image = read_image(self.root / self.paths[index])
+        """Image `index` in RGB, at its own size, and its classes (H, W): indices into `classes`, or -1.
+
+        EXIF turns the image only where its label has the size of that reading alone; labels are never turned.
+        """
         path = self.root / self.labels[index]
         values = _read_values(path)
+        image, _ = read_fitting(self.root / self.paths[index], values.shape[::-1], upright=False)
         if values.shape != (image.height, image.width):
             sizes = f"{values.shape[1]} x {values.shape[0]} pixels, its image {image.width} x {image.height}"
             raise InputError(f"label '{path}' has {sizes}; valid: a label of the size of its image")

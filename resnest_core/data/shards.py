@@ -9,6 +9,7 @@ import numpy as np
 
 from resnest_core.data import storage
 from resnest_core.data.base import Report, check_request, check_selection, select
+from resnest_core.data.imagenet import of_a_user
 from resnest_core.data.shard_index import BLOCK, INDEX, Index, make_index, read_index
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import Strings
@@ -37,6 +38,10 @@ class Shards(StoredImages):
     @property
     def place(self) -> str:
         return f"in {len(self.tars):,} tars in {self.root}"
+
+    @property
+    def upright(self) -> bool:
+        return of_a_user(self.classes)
 
     def sizes(self) -> Iterator[int]:
         return map(int, self.lengths)

@@ -39,6 +39,11 @@ class StoredImages(ABC):
     def place(self) -> str:
         """Where the set lies, and in which form."""
 
+    @property
+    @abstractmethod
+    def upright(self) -> bool:
+        """Whether images are turned by their EXIF."""
+
     @abstractmethod
     def contents(self, indices: Sequence[int]) -> list[bytes]:
         """The files of some images as they are, asked for at once where they lie elsewhere."""
@@ -74,7 +79,7 @@ class StoredImages(ABC):
         with stage("read"):
             contents = self.contents(indices)
         for index, content in zip(indices, contents, strict=True):
-            yield decode_image(content, self.paths[index])
+            yield decode_image(content, self.paths[index], upright=self.upright)
 
     def problems(self) -> list[str]:
         """Decode every image and say what is wrong with each that cannot be read."""
