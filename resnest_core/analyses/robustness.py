@@ -24,6 +24,7 @@ from resnest_core.experiments.finished import Finished, described, open_runs
 from resnest_core.files import output_directory, replacing
 from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.provenance import Stopwatch
+from resnest_core.texts import printable
 
 
 def measure_robustness(
@@ -82,7 +83,7 @@ def _clean(run: Finished, chosen: NDArray[np.int64]) -> pd.DataFrame:
 
 def _corrupted(runs: Sequence[Finished], batch: NDArray[np.int64], seed: int) -> Iterator[pd.DataFrame]:
     data = runs[0].test_set
-    images = [(data.load(int(i)), data.paths[i]) for i in batch]
+    images = [(data.load(int(i)), printable(data.paths[i])) for i in batch]
     for corruption, severity in product(CORRUPTIONS, SEVERITIES):
         seen = [corrupted(image, corruption, severity, key=path, seed=seed) for image, path in images]
         inputs: dict[Preprocessing, Tensor] = {}

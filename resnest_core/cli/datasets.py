@@ -47,6 +47,7 @@ def index(
 ) -> None:
     """Make the index of tar shards in webdataset's layout: read the headers of all tars once."""
     from resnest_core.data import storage
+    from resnest_core.data.listing import told
     from resnest_core.data.shard_index import CLASSES, INDEX, make_index, read_classes, write_index
     from resnest_core.errors import InputError
     from resnest_core.files import output_directory
@@ -57,4 +58,5 @@ def index(
     directory = output_directory(out or root)
     made = make_index(root, read_classes(classes or storage.join(root, CLASSES)))
     write_index(directory / INDEX, made, beside=out is None)
-    print(f"{directory / INDEX}: {made.table.num_rows:,} images in {len(made.tars):,} tars")
+    remarks = told("", (), made.remarks)
+    print(f"{directory / INDEX}: {made.table.num_rows:,} images in {len(made.tars):,} tars{remarks}")

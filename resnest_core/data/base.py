@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
+from resnest_core.data.listing import holds_nothing
 from resnest_core.data.pixels import decode_to_the_end, decoded
 from resnest_core.errors import InputError, unknown
 from resnest_core.stages import stage
@@ -160,7 +161,7 @@ def check_request(root: str | Path | None, split: str, limit: int) -> Path | Non
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"data directory '{root}' does not exist or is no directory; give one that holds the data set")
-    if not any(root.iterdir()):
+    if holds_nothing(root):
         raise InputError(f"data directory '{root}' is empty; give one that holds the data set")
     return root
 
@@ -251,7 +252,9 @@ def _unreadable(name: str, reason: str) -> InputError:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    return _reason_in(path.stat().st_size, error) if path.exists() else "the file is missing"
+    if not path.exists():
+        return "the link leads nowhere" if path.is_symlink() else "the file is missing"
+    return _reason_in(path.stat().st_size, error)
 
 
 def _reason_in(size: int, error: Exception) -> str:

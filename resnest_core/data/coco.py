@@ -104,7 +104,7 @@ class AnnotatedImages(ABC):
     def digest(self) -> str:
         """SHA-256 of the annotation file's bytes and of the paths and sizes of the others, which are not read."""
         sizes = [f"{path}\t{(self.root / path).stat().st_size}" for path in self.files]
-        return hashlib.sha256("\n".join([self.sha256, *sizes]).encode()).hexdigest()
+        return hashlib.sha256("\n".join([self.sha256, *sizes]).encode(errors="surrogatepass")).hexdigest()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -10,12 +10,11 @@ from tqdm.auto import tqdm
 
 from resnest_core.data.base import Dataset
 from resnest_core.data.fashion_mnist import FashionMNIST
-from resnest_core.data.shard_index import CLASSES, INDEX, SUFFIXES, Index, make_index, write_index
+from resnest_core.data.shard_index import CLASSES, INDEX, SUFFIXES, UNFINISHED, Index, make_index, write_index
 from resnest_core.data.strings import Strings
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, replacing, write_json
-
-UNFINISHED = "unfinished.json"
+from resnest_core.texts import printable
 
 
 def write_shards(dataset: Dataset, out: str | Path, images_per_shard: int = 10_000) -> Index:
@@ -40,7 +39,7 @@ def write_shards(dataset: Dataset, out: str | Path, images_per_shard: int = 10_0
 
 def _names(dataset: Dataset) -> Strings:
     suffix = ".png" if isinstance(dataset, FashionMNIST) else ""
-    return Strings.of(f"{path}{suffix}" for path in dataset.paths)
+    return Strings.of(f"{printable(path)}{suffix}" for path in dataset.paths)
 
 
 def _members(names: Strings) -> Strings:

@@ -10,6 +10,7 @@ import numpy as np
 from resnest_core.data import storage
 from resnest_core.data.base import Report, check_request, check_selection, select
 from resnest_core.data.imagenet import of_a_user
+from resnest_core.data.listing import alike
 from resnest_core.data.shard_index import BLOCK, INDEX, Index, make_index, read_index
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import Strings
@@ -33,6 +34,7 @@ class Shards(StoredImages):
     targets: np.ndarray
     paths: Strings
     available: int
+    remarks: tuple[str, ...] = ()
     name: str = NAME
 
     @property
@@ -77,7 +79,8 @@ def check(root: str | Path | None, split: str) -> Report:
     """Read the headers of all tars again and decode every image; list what differs from the index or is unreadable."""
     images = open_shards(root, split, 0)
     problems = [*_differences(images), *images.problems()]
-    return Report(NAME, images.source, len(images), len(np.unique(images.targets)), problems=problems)
+    classes = len(np.unique(images.targets))
+    return Report(NAME, images.source, len(images), classes, problems=problems, remarks=images.remarks)
 
 
 def _index(root: str, split: str) -> Index:
@@ -99,7 +102,8 @@ def _chosen(index: Index, limit: int) -> Shards:
         table, images, targets = table.take(chosen), images.take(chosen), targets[chosen]
     shards, starts, lengths = (table[name].to_numpy() for name in ("shard", "offset", "size"))
     _check_tars(index, np.unique(shards))
-    return Shards(index.root, index.classes, index.tars, shards, starts, lengths, targets, images, index.table.num_rows)
+    place, remarks = (index.root, index.classes, index.tars), (*alike(index.classes), *index.remarks)
+    return Shards(*place, shards, starts, lengths, targets, images, index.table.num_rows, remarks)
 
 
 def _check_tars(index: Index, used: np.ndarray) -> None:

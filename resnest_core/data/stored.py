@@ -11,8 +11,10 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from resnest_core.data.base import content_problem, decode_image
+from resnest_core.data.listing import told
 from resnest_core.errors import InputError
 from resnest_core.stages import stage
+from resnest_core.texts import printable
 
 CHECKED_AT_ONCE = 1024
 
@@ -21,18 +23,22 @@ def files_digest(paths: Iterable[str], targets: Iterable[int], sizes: Iterable[i
     """SHA-256 of paths, targets and sizes in bytes: the same for the same images in folders, in shards, in a list."""
     digest = hashlib.sha256()
     for path, target, size in zip(paths, targets, sizes, strict=True):
-        digest.update(f"{path}\t{target}\t{size}\n".encode())
+        digest.update(f"{printable(path)}\t{target}\t{size}\n".encode())
     return digest.hexdigest()
 
 
 class StoredImages(ABC):
-    """Image files that are read as bytes; `available` is how many there are without a limit."""
+    """Image files that are read as bytes; `available` is how many there are without a limit.
+
+    `remarks` say what was left out of the set, or is odd in it.
+    """
 
     name: str
     classes: tuple[str, ...]
     paths: Sequence[str]
     targets: np.ndarray
     available: int
+    remarks: tuple[str, ...]
 
     @property
     @abstractmethod
@@ -59,9 +65,9 @@ class StoredImages(ABC):
 
     @property
     def source(self) -> str:
-        """Counts and place."""
-        classes = len(np.unique(self.targets))
-        return f"{self.name}: {len(self):,} of {self.available:,} images, {classes:,} classes, {self.place}"
+        """Counts, place and remarks."""
+        counts = f"{len(self):,} of {self.available:,} images, {len(np.unique(self.targets)):,} classes"
+        return f"{self.name}: {counts}, {self.place}{told('', (), self.remarks)}"
 
     def __len__(self) -> int:
         return len(self.targets)

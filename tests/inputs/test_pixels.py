@@ -201,7 +201,7 @@ def test_values_without_a_defined_range_are_refused(kind: str, tmp_path: Path) -
         decode_image(UNDEFINED[kind], kind, upright=True)
     (tmp_path / "x").write_bytes(UNDEFINED[kind])
     for problem in (content_problem(UNDEFINED[kind]), image_problem(tmp_path / "x")):
-        assert problem is not None and problem.startswith("its values are")
+        assert str(problem).startswith("its values are")
 
 
 def two_frames(kind: str) -> bytes:
@@ -212,7 +212,10 @@ def two_frames(kind: str) -> bytes:
 PLAIN = photograph("plain", (64, 8))
 EIGHT = {
     "palette": (content(PLAIN.convert("P"), "PNG"), PLAIN.convert("P").convert("RGB")),
-    "palette with transparency": (content(PLAIN.convert("P"), "PNG", transparency=3), PLAIN.convert("P").convert("RGB")),
+    "palette with transparency": (
+        content(PLAIN.convert("P"), "PNG", transparency=3),
+        PLAIN.convert("P").convert("RGB"),
+    ),
     "1 bit": (content(PLAIN.convert("1"), "PNG"), PLAIN.convert("1").convert("RGB")),
     "grey": (content(PLAIN.convert("L"), "PNG"), PLAIN.convert("L").convert("RGB")),
     "alpha": (content(PLAIN.convert("RGBA"), "PNG"), PLAIN),
@@ -252,7 +255,7 @@ def test_a_drawn_arrow_points_up_for_segment_detect_and_explore(tmp_path: Path) 
 def test_notebooks_turn_a_photograph_of_ones_own(notebook: str) -> None:
     cells = json.loads((Path(__file__).parents[2] / f"notebooks/{notebook}.ipynb").read_text())["cells"]
     lines = [line for cell in cells for line in cell["source"] if "read_image(" in line]
-    assert lines and all("upright=True" in line for line in lines)
+    assert ["upright=True" in line for line in lines] == [True]
 
 
 def test_a_sixteen_bit_image_is_read_in_every_set_of_files(tmp_path: Path) -> None:
