@@ -8,6 +8,7 @@ from typer.exceptions import TyperException
 from resnest_core import distributed
 from resnest_core.cli import datasets, evaluation, networks, weights
 from resnest_core.errors import InputError
+from resnest_core.texts import never_fail_to_print, printable
 
 app = typer.Typer(
     help="Evaluate, train and measure ResNeSt and its relatives.",
@@ -26,6 +27,7 @@ def main() -> None:
 
     Of several processes the first to fail says why.
     """
+    never_fail_to_print()
     try:
         sys.exit(app(standalone_mode=False))
     except InputError as error:
@@ -39,7 +41,7 @@ def main() -> None:
             raise
         sys.exit(1)
     if distributed.is_first_to_fail():
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
     sys.exit(2)
 
 

@@ -21,6 +21,7 @@ from resnest_core.data import (
 from resnest_core.data.base import Dataset, DetectionDataset, Images, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.errors import unknown
+from resnest_core.texts import printable
 
 __all__ = [
     "DATASETS",
@@ -118,7 +119,7 @@ def check(name: str, root: str | Path | None = None, *, split: str = "test") -> 
 def _open(entries: dict[str, _Entry[Data]], name: str, root: str | Path | None, split: str, limit: int) -> Data:
     dataset = _entry(entries, name).open(root, split, limit)
     if distributed.is_first():
-        print(f"data: {dataset.source}", flush=True)
+        print(f"data: {printable(dataset.source)}", flush=True)
     return dataset
 
 

@@ -5,9 +5,11 @@ import sys
 from resnest_core.errors import InputError
 from resnest_core.study.arguments import parse
 from resnest_core.study.layout import ROOT, Layout
+from resnest_core.texts import never_fail_to_print, printable
 
 
 def main() -> int:
+    never_fail_to_print()
     try:
         options = parse(sys.argv[1:])
         if options.command == "test":
@@ -18,7 +20,7 @@ def main() -> int:
 
         return run(Layout(options.profile), options)
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -18,15 +18,17 @@ from pathlib import Path
 from resnest_core.errors import InputError
 from resnest_core.study.arguments import parse
 from resnest_core.study.layout import ROOT
+from resnest_core.texts import never_fail_to_print, printable
 
 
 def main() -> int:
+    never_fail_to_print()
     try:
         options = parse(sys.argv[1:])
         python = ready_python(ROOT, tests=options.command == "test")
         os.execv(python, [python, "-P", "-m", "resnest_core.study", *sys.argv[1:]])
     except (InputError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -210,7 +210,7 @@ class Tree:
 def plant(root: Path) -> Tree:
     """Make the small study in `root`."""
     tree = Tree(root)
-    for name in ("run_all.sh", "workflow/Snakefile", "resnest_core/errors.py", "resnest_core/files.py"):
+    for name in ("run_all.sh", "workflow/Snakefile", "resnest_core/errors.py", "resnest_core/files.py", "resnest_core/texts.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     shutil.copytree(
