@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from resnest_core import distributed
 from resnest_core.errors import InputError, one_line
+from resnest_core.texts import never_fail_to_print, printable
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
 LONGEST = 300  # characters of an unforeseen error's message in its line
@@ -43,6 +44,7 @@ def outcome(main: Callable[[], int | None]) -> int:
     2 for bad input and the system's refusals, 130 for an interruption, 1 for what nobody foresaw: then the line says
     where the whole traceback is. Of several processes the first to fail says why.
     """
+    never_fail_to_print()
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -96,7 +98,7 @@ def _asked(code: object) -> int:
 
 def _told(line: str, status: int) -> int:
     with suppress(OSError, ValueError):  # nobody may be there to read it
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
     return status
 
 

@@ -115,7 +115,8 @@ class _Batch:
     def _decoded(self, index: int, decoder: str, short: int) -> Image.Image:
         if decoder == STORED:
             return self.data.load(index)
-        return decode(decoder, self._content(index), short=short, name=self.data.paths[index])
+        name, upright = self.data.paths[index], self.data.upright
+        return decode(decoder, self._content(index), short=short, name=name, upright=upright)
 
     def _content(self, index: int) -> bytes:
         if isinstance(self.data, FashionMNIST):

@@ -11,6 +11,7 @@ from resnest_core.data.imagenet import synsets
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import Metric
 from resnest_core.experiments.finished import Finished
+from resnest_core.texts import read_text
 
 SOURCE = "real.json of github.com/google-research/reassessed-imagenet"
 CLASSES = 1000
@@ -19,7 +20,7 @@ CLASSES = 1000
 def read_real_labels(path: str | Path) -> list[frozenset[int]]:
     """The classes of image 1, 2 and so on of ILSVRC2012's validation set, as `real.json` lists them; some have none."""
     try:
-        lists = json.loads(Path(path).read_text(encoding="utf-8"))
+        lists = json.loads(read_text(Path(path)))
     except (OSError, ValueError) as error:
         raise InputError(f"file '{path}' cannot be read ({error}); valid: {SOURCE}") from None
     if not isinstance(lists, list) or not all(map(_is_labels, lists)):

@@ -26,6 +26,7 @@ from resnest_core.models.variants import CLASSIFIERS
 from resnest_core.outputs import claims
 from resnest_core.provenance import Stopwatch
 from resnest_core.ranges import check
+from resnest_core.texts import printable
 
 
 @claims("robustness analysis")
@@ -86,7 +87,7 @@ def _clean(run: Finished, chosen: NDArray[np.int64]) -> pd.DataFrame:
 
 def _corrupted(runs: Sequence[Finished], batch: NDArray[np.int64], seed: int) -> Iterator[pd.DataFrame]:
     data = runs[0].test_set
-    images = [(data.load(int(i)), data.paths[i]) for i in batch]
+    images = [(data.load(int(i)), printable(data.paths[i])) for i in batch]
     for corruption, severity in product(CORRUPTIONS, SEVERITIES):
         seen = [corrupted(image, corruption, severity, key=path, seed=seed) for image, path in images]
         inputs: dict[Preprocessing, Tensor] = {}

@@ -19,7 +19,7 @@ class Machine:
 
     def __init__(self, file: Path) -> None:
         self.file = file.name
-        self.content: dict[str, Any] = json.loads(file.read_text())
+        self.content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
 
         found = self.content["provenance"]
         on_cpu = found["device"] == "cpu"

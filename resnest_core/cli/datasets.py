@@ -55,6 +55,7 @@ def index(
 ) -> None:
     """Make the index of tar shards in webdataset's layout: read the headers of all tars once."""
     from resnest_core.data import storage
+    from resnest_core.data.listing import told
     from resnest_core.data.shard_index import CLASSES, INDEX, check_renewal, make_index, read_classes, write_index
     from resnest_core.errors import InputError
     from resnest_core.files import output_directory
@@ -67,4 +68,5 @@ def index(
     if not overwrite:
         check_renewal(str(directory), made)
     write_index(directory / INDEX, made, beside=out is None)
-    print(f"{directory / INDEX}: {made.table.num_rows:,} images in {len(made.tars):,} tars")
+    remarks = told("", (), made.remarks)
+    print(f"{directory / INDEX}: {made.table.num_rows:,} images in {len(made.tars):,} tars{remarks}")

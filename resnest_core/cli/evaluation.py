@@ -152,7 +152,7 @@ def detect(
         weights=weights,
         protocol=Protocol(device=device, short_side=short_side),
     )
-    photograph = read_image(image)
+    photograph = read_image(image, upright=True)
     with of_image(image):
         found = experiment.detect(photograph, least_score)
     _save_picture(demonstration(photograph, found), out)

@@ -23,6 +23,7 @@ from resnest_core.data import (
 from resnest_core.data.base import Dataset, DetectionDataset, Images, LayoutError, Report, SegmentationDataset
 from resnest_core.data.fashion_mnist import FashionMNIST
 from resnest_core.errors import InputError, unknown
+from resnest_core.texts import printable
 
 __all__ = [
     "DATASETS",
@@ -124,7 +125,7 @@ def _open(entries: dict[str, _Entry[Data]], name: str, root: str | Path | None, 
     with _advised(entries, name, root):
         dataset = entry.open(root, split, limit)
     if distributed.is_first():
-        print(f"data: {dataset.source}", flush=True)
+        print(f"data: {printable(dataset.source)}", flush=True)
     return dataset
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tqdm.auto import tqdm
 
+from resnest_core.data.listing import holds_nothing
+from resnest_core.data.pixels import decode_to_the_end, decoded
 from resnest_core.errors import InputError, unknown
 from resnest_core.ranges import check
 from resnest_core.stages import stage
@@ -50,6 +52,9 @@ class Dataset(Images, Protocol):
 
     @property
     def targets(self) -> np.ndarray: ...
+    @property
+    def upright(self) -> bool:
+        """Whether images are turned by their EXIF, as a user's are; those of benchmarks are not."""
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB; raises InputError naming a file that cannot be read."""
@@ -142,6 +147,7 @@ class Report:
     classes: int
     lacking: str = ""
     problems: list[str] = field(default_factory=list)
+    remarks: tuple[str, ...] = ()  # what is no problem, but has to be said
 
     @property
     def complete(self) -> bool:
@@ -152,7 +158,7 @@ class Report:
         state = f"a part of the set ({self.lacking})" if self.lacking else "complete"
         count = f"{len(self.problems):,} problem(s)" if self.problems else "no problem"
         head = f"{self.name}: {self.n:,} images of {self.classes:,} classes, {state}, {count}"
-        return "\n".join([head, *(f"- {problem}" for problem in self.problems)])
+        return "\n".join([head, *(f"- {line}" for line in (*self.problems, *self.remarks))])
 
 
 def check_request(root: str | Path | None, split: str, limit: int) -> Path | None:
@@ -163,7 +169,7 @@ def check_request(root: str | Path | None, split: str, limit: int) -> Path | Non
     directory, valid = Path(root), "give one that holds the data set"
     if not directory.is_dir():
         raise LayoutError(f"data directory '{root}' does not exist or is no directory; {valid}")
-    if not any(directory.iterdir()):
+    if holds_nothing(directory):
         raise InputError(f"data directory '{root}' is empty; {valid}")
     return directory
 
@@ -192,21 +198,40 @@ def select(targets: np.ndarray, limit: int) -> np.ndarray:
     return balanced_order(targets)[:limit]
 
 
-def read_image(path: Path) -> Image.Image:
-    """The image file in RGB, as torchvision's ImageFolder reads it (EXIF orientation is not applied)."""
+def read_image(path: Path, *, upright: bool = False) -> Image.Image:
+    """The image file in RGB (see `pixels`): as torchvision's ImageFolder reads it, or turned `upright` by its EXIF."""
+    return read_both(path)[upright]
+
+
+def read_both(path: Path) -> tuple[Image.Image, Image.Image]:
+    """As `read_image`, the image as it is stored, and upright: the same one twice where EXIF does not turn it."""
     try:
         with stage("read"):
             content = path.read_bytes()
     except OSError as error:
         raise _unreadable(str(path), _reason(path, error)) from None
-    return decode_image(content, str(path))
+    return _decoded(content, str(path))
 
 
-def decode_image(content: bytes, name: str) -> Image.Image:
+def read_fitting(path: Path, size: tuple[int, int], *, upright: bool) -> tuple[Image.Image, bool]:
+    """The image file in whichever reading has the `size` (width, height) of its annotation; if both have, by `upright`.
+
+    Also returns whether both have, and differ. If none has, it is the image as it is stored.
+    """
+    stored, turned = read_both(path)
+    fitting = [image for image in ((turned, stored) if upright else (stored, turned)) if image.size == size]
+    return (fitting or [stored])[0], turned is not stored and len(fitting) == 2
+
+
+def decode_image(content: bytes, name: str, *, upright: bool) -> Image.Image:
     """As `read_image`, an image file's bytes; `name` is for the InputError."""
+    return _decoded(content, name)[upright]
+
+
+def _decoded(content: bytes, name: str) -> tuple[Image.Image, Image.Image]:
     try:
-        with stage("decode"), Image.open(io.BytesIO(content)) as image:
-            return image.convert("RGB")
+        with stage("decode"):
+            return decoded(content)
     except _UNREADABLE as error:
         raise _unreadable(name, _reason_in(len(content), error)) from None
 
@@ -214,7 +239,7 @@ def decode_image(content: bytes, name: str) -> Image.Image:
 def image_problem(path: Path) -> str | None:
     """Why the image file cannot be decoded to its end, or None."""
     try:
-        _decode_to_the_end(path)
+        decode_to_the_end(path)
     except _UNREADABLE as error:
         return _reason(path, error)
     return None
@@ -223,17 +248,10 @@ def image_problem(path: Path) -> str | None:
 def content_problem(content: bytes) -> str | None:
     """As `image_problem`, of an image file's bytes."""
     try:
-        _decode_to_the_end(io.BytesIO(content))
+        decode_to_the_end(io.BytesIO(content))
     except _UNREADABLE as error:
         return _reason_in(len(content), error)
     return None
-
-
-def _decode_to_the_end(source: Path | io.BytesIO) -> None:
-    with Image.open(source) as image:
-        # An eighth of the size: JPEG data are still read to the end, in half the time.
-        image.draft("RGB", (max(1, image.width // 8), max(1, image.height // 8)))
-        image.load()
 
 
 def _unreadable(name: str, reason: str) -> InputError:
@@ -241,7 +259,9 @@ def _unreadable(name: str, reason: str) -> InputError:
 
 
 def _reason(path: Path, error: Exception) -> str:
-    return _reason_in(path.stat().st_size, error) if path.exists() else "the file is missing"
+    if not path.exists():
+        return "the link leads nowhere" if path.is_symlink() else "the file is missing"
+    return _reason_in(path.stat().st_size, error)
 
 
 def _reason_in(size: int, error: Exception) -> str:

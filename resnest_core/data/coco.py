@@ -8,10 +8,12 @@
 What the file of annotations says is checked when it is opened; the images are read when they are loaded.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from multiprocessing import Value
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -20,7 +22,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from resnest_core.data.base import LayoutError, Objects, Report, check_request, load_problems, read_image
+from resnest_core import distributed
+from resnest_core.data.base import LayoutError, Objects, Report, check_request, load_problems, read_fitting
 from resnest_core.data.coco_annotations import (
     AnnotationFile,
     Record,
@@ -44,6 +47,8 @@ SPLITS = {"test": "val2017", "train": "train2017"}
 NUMBERS = {"test": 5_000, "train": 118_287}
 FOLDERS = (".", "coco", "COCO")  # where COCO may lie below the data directory
 
+OWN = "coco_format"
+TURNED = "turned by EXIF; annotations of this size would fit the image as it is stored as well"
 _WORDS = {"test": ("test", "val"), "train": ("train",)}  # of a user's own splits
 _NAMED = 5  # missing files that an error names
 
@@ -54,7 +59,8 @@ class AnnotatedImages(ABC):
 
     `file`, and `folder` of the images, are relative to `root`; `sha256` is that of the file. `categories` are names by
     number; `annotations[i]` belongs to `images[i]`; `lacking` as in `Report`. `remarks` count what of a user's file is
-    left out or changed.
+    left out or changed. `turned` counts, over all processes, the images that were turned by their EXIF though their
+    annotations fit both readings.
     """
 
     name: str
@@ -68,6 +74,7 @@ class AnnotatedImages(ABC):
     available: int
     lacking: str
     remarks: tuple[str, ...] = field(default=(), kw_only=True)
+    turned: Any = field(default_factory=lambda: Value("i", 0), kw_only=True, compare=False, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -117,12 +124,27 @@ class AnnotatedImages(ABC):
         return replace(self, images=self.images[:end], annotations=self.annotations[:end])
 
     def picture(self, index: int) -> Image.Image:
-        """Image `index` in RGB; InputError if its size is not that of its annotation."""
-        image, said = read_image(self.root / self.paths[index]), self.images[index]
+        """Image `index` in RGB; InputError if its size is not that of its annotation.
+
+        A user's is turned by its EXIF, COCO's is not, unless the annotation has the size of the other reading alone.
+        """
+        said = self.images[index]
+        size = (said["width"], said["height"])
+        image, ambiguous = read_fitting(self.root / self.paths[index], size, upright=self.name == OWN)
+        if ambiguous and self.name == OWN:
+            self._say_turned(self.paths[index])
         if image.size != (said["width"], said["height"]):
             sizes = f"{image.width} x {image.height} pixels, by its annotation {said['width']} x {said['height']}"
             raise InputError(f"image '{self.root / self.paths[index]}' has {sizes}; valid: an image of that size")
         return image
+
+    def _say_turned(self, path: str) -> None:
+        """One line for all images, whichever process reads the first."""
+        with self.turned.get_lock():
+            self.turned.value += 1
+            first = self.turned.value == 1 and distributed.is_first()
+        if first:
+            print(f"{self.name}: {TURNED}, '{path}' first", file=sys.stderr, flush=True)
 
     def labels(self, found: Sequence[Record]) -> NDArray[np.int64]:
         """Classes (n,) of annotations, as indices."""
@@ -190,7 +212,9 @@ def check_coco_format(root: str | Path | None, split: str) -> Report:
 def report_on(dataset: AnnotatedImages) -> Report:
     """Load every image and list the problem of each that raises InputError."""
     problems = load_problems(dataset)
-    return Report(dataset.name, dataset.source, len(dataset), len(dataset.classes), dataset.lacking, problems)
+    turned = dataset.turned.value
+    remarks = (f"{turned:,} images: {TURNED}",) if turned else ()
+    return Report(dataset.name, dataset.source, len(dataset), len(dataset.classes), dataset.lacking, problems, remarks)
 
 
 def needed(name: str, root: str | Path | None, split: str, limit: int) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 from resnest_core.data.base import LayoutError
 from resnest_core.errors import InputError
+from resnest_core.texts import decode_text
 
 Record = dict[str, Any]
 
@@ -96,7 +97,7 @@ def read_annotations(path: Path) -> AnnotationFile:
     """An annotation file with its lists of images, annotations and categories."""
     try:
         content = path.read_bytes()
-        lists = json.loads(content)
+        lists = json.loads(decode_text(content, str(path)))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"annotations '{path}' cannot be read ({error}); valid: a file of JSON") from None
     file = AnnotationFile(path, lists, hashlib.sha256(content).hexdigest())

@@ -5,7 +5,7 @@ from importlib import resources
 
 
 def _read(thing: str) -> dict[int, str]:
-    text = (resources.files(__package__) / "coco_categories.csv").read_text()
+    text = (resources.files(__package__) / "coco_categories.csv").read_text(encoding="utf-8")
     return {int(row["id"]): row["name"] for row in csv.DictReader(text.splitlines()) if row["thing"] == thing}
 
 

@@ -6,8 +6,11 @@ from collections.abc import Callable
 import torch
 from PIL import Image, UnidentifiedImageError
 
+from resnest_core.data.pixels import decoded, orientation, turned
 from resnest_core.errors import InputError, unknown
 from resnest_core.ranges import check
+
+Both = tuple[Image.Image, Image.Image]  # as it is stored, and upright
 
 
 def encode(image: Image.Image, quality: int) -> bytes:
@@ -18,8 +21,10 @@ def encode(image: Image.Image, quality: int) -> bytes:
     return data.getvalue()
 
 
-def decode(decoder: str, content: bytes, *, short: int = 0, name: str = "in memory") -> Image.Image:
-    """The image file `content` in RGB; EXIF orientation is not applied.
+def decode(
+    decoder: str, content: bytes, *, short: int = 0, name: str = "in memory", upright: bool = False
+) -> Image.Image:
+    """The image file `content` in RGB, turned `upright` by its EXIF or as it is stored.
 
     `decoder` is one of `DECODERS`: "pillow", as images are read everywhere else; "torchvision", for JPEG alone;
     "draft", Pillow at the least of the scales 1/8, 1/4, 1/2 and 1 of the cosine transform at which no side has less
@@ -28,7 +33,7 @@ def decode(decoder: str, content: bytes, *, short: int = 0, name: str = "in memo
     if decoder not in DECODERS:
         raise unknown("decoder", decoder, DECODERS)
     try:
-        return DECODERS[decoder](content, short)
+        return DECODERS[decoder](content, short)[upright]
     except UnidentifiedImageError:
         reason = "not an image"
     except (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError) as error:
@@ -36,26 +41,17 @@ def decode(decoder: str, content: bytes, *, short: int = 0, name: str = "in memo
     raise InputError(f"image '{name}' cannot be decoded by {decoder} ({reason}); valid: a whole JPEG file")
 
 
-def _pillow(content: bytes, short: int) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        return image.convert("RGB")
-
-
-def _draft(content: bytes, short: int) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        image.draft("RGB", (max(short, 1), max(short, 1)))
-        return image.convert("RGB")
-
-
-def _torchvision(content: bytes, short: int) -> Image.Image:
+def _torchvision(content: bytes, short: int) -> Both:
     from torchvision.io import ImageReadMode, decode_jpeg  # two seconds to import, for this decoder alone
 
     data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
-    return Image.fromarray(decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).contiguous().numpy())
+    stored = Image.fromarray(decode_jpeg(data, ImageReadMode.RGB).permute(1, 2, 0).contiguous().numpy())
+    with Image.open(io.BytesIO(content)) as image:
+        return stored, turned(stored, orientation(image))
 
 
-DECODERS: dict[str, Callable[[bytes, int], Image.Image]] = {
-    "pillow": _pillow,
+DECODERS: dict[str, Callable[[bytes, int], Both]] = {
+    "pillow": lambda content, short: decoded(content),
     "torchvision": _torchvision,
-    "draft": _draft,
+    "draft": lambda content, short: decoded(content, draft=short),
 }

@@ -48,6 +48,7 @@ class FashionMNIST:
     source: str
     name: str = "fashion_mnist"
     classes: tuple[str, ...] = CLASSES
+    upright: bool = False  # the images have no EXIF
 
     @cached_property
     def paths(self) -> list[str]:

@@ -14,15 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from resnest_core.data import storage
 from resnest_core.data.base import LayoutError, Report, check_request, check_selection, select
 from resnest_core.data.contents import file_digests
+from resnest_core.data.imagenet import of_a_user
+from resnest_core.data.listing import alike, some
 from resnest_core.data.shard_index import CLASSES, read_classes
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import CHUNK, Strings
 from resnest_core.errors import InputError
+from resnest_core.texts import composed, encoding_of
 
 NAME = "file_list"
 SUFFIXES = (".txt", ".csv", ".tsv", ".parquet")
@@ -43,11 +47,16 @@ class FileList(StoredImages):
     paths: Strings
     targets: np.ndarray
     available: int
+    remarks: tuple[str, ...] = ()
     name: str = NAME
 
     @property
     def place(self) -> str:
         return f"listed in {self.list_place}"
+
+    @property
+    def upright(self) -> bool:
+        return of_a_user(self.classes)
 
     def content_digests(self) -> Iterator[str]:
         return file_digests((storage.join(self.root, path) for path in self.paths), len(self))
@@ -63,20 +72,21 @@ def open_list(root: str | Path | None, split: str, limit: int) -> FileList:
         raise InputError(f"data set '{NAME}' needs a list, and none was given; valid: --data with a file or a URL")
     place = _list_place(str(root), split)
     classes = read_classes(storage.join(_directory(place), CLASSES))
-    paths, targets = _read(place, classes)
-    directory = _root(place)
+    paths, targets, directory = _read(place, classes)
     _check_first(storage.join(directory, paths[0]), place)
+    shared = _shared(str(root), paths, directory, classes) if split == "train" else ()
     chosen = select(targets, limit)
     available = len(paths)
     if len(chosen) < available:
         paths, targets = paths.take(chosen), targets[chosen]
-    return FileList(place, directory, classes, paths, targets, available)
+    return FileList(place, directory, classes, paths, targets, available, (*alike(classes), *shared))
 
 
 def check(root: str | Path | None, split: str) -> Report:
     """Decode every file; list what is missing or unreadable."""
     images = open_list(root, split, 0)
-    return Report(NAME, images.source, len(images), len(np.unique(images.targets)), problems=images.problems())
+    classes = len(np.unique(images.targets))
+    return Report(NAME, images.source, len(images), classes, problems=images.problems(), remarks=images.remarks)
 
 
 def _list_place(root: str, split: str) -> str:
@@ -88,13 +98,34 @@ def _list_place(root: str, split: str) -> str:
         return root
     if not storage.is_url(root):
         check_request(root, split, 0)
-    names = [f"{stem}{suffix}" for stem in STEMS[split] for suffix in SUFFIXES]
-    found = next((place for name in names if _exists(place := storage.join(root, name))), None)
+    found = _list_in(root, split)
     if found is None:
-        raise LayoutError(
-            f"no list for the {split} split in '{root}'; valid: a file, or a directory with {', '.join(names)}"
-        )
+        names = ", ".join(_names(split))
+        raise LayoutError(f"no list for the {split} split in '{root}'; valid: a file, or a directory with {names}")
     return found
+
+
+def _names(split: str) -> list[str]:
+    return [f"{stem}{suffix}" for stem in STEMS[split] for suffix in SUFFIXES]
+
+
+def _list_in(root: str, split: str) -> str | None:
+    return next((place for name in _names(split) if _exists(place := storage.join(root, name))), None)
+
+
+def _shared(root: str, paths: Strings, directory: str, classes: tuple[str, ...]) -> tuple[str, ...]:
+    """A line on training images that are in the test list of `root`, too."""
+    if (test := _list_in(root, "test")) is None:
+        return ()
+    others, _, elsewhere = _read(test, classes)
+    if elsewhere != directory:
+        paths, others = (_places(*pair) for pair in ((directory, paths), (elsewhere, others)))
+    found = paths.take(np.flatnonzero(pc.is_in(paths.array, others.array).to_numpy(zero_copy_only=False)))
+    return (f"{len(found):,} of these images are in {test}, too: {some(list(found[:6]))}",) if len(found) else ()
+
+
+def _places(directory: str, paths: Strings) -> Strings:
+    return Strings.of(storage.join(directory, path) for path in paths)
 
 
 def _exists(place: str) -> bool:
@@ -108,15 +139,20 @@ def _directory(place: str) -> str:
     return place.rpartition("/")[0] if "/" in place else "."
 
 
-def _read(place: str, classes: tuple[str, ...]) -> tuple[Strings, np.ndarray]:
-    """Paths and targets (n,) int64; InputError with the line's number for a class or a path that cannot be."""
+def _read(place: str, classes: tuple[str, ...]) -> tuple[Strings, np.ndarray, str]:
+    """Paths, targets (n,) int64, and what the paths are relative to.
+
+    InputError with the line's number for a class or a path that cannot be.
+    """
+    encoding = "" if place.lower().endswith(".parquet") else encoding_of(storage.opened(place), place)
     known = {name: i for i, name in enumerate(classes)}
     if not any(name.isdecimal() for name in classes):
         known |= {str(i): i for i in range(len(classes))}
     targets, numbers = array("q"), array("q")
 
     def paths() -> Iterator[str]:
-        for number, path, label in _lines(place):
+        for number, path, label in _lines(place, encoding):
+            label = composed(label)
             if label not in known:
                 raise InputError(
                     f"line {number} of '{place}' has unknown class '{label}'; "
@@ -131,15 +167,15 @@ def _read(place: str, classes: tuple[str, ...]) -> tuple[Strings, np.ndarray]:
         raise InputError(f"list '{place}' is empty; valid: lines of {_VALID}")
     if len(again := names.repeats()):
         raise InputError(f"line {numbers[again[0]]} of '{place}' has '{names[again[0]]}' again; valid: each path once")
-    return names, np.frombuffer(targets, np.int64)
+    return names, np.frombuffer(targets, np.int64), _root(place, encoding)
 
 
-def _lines(place: str) -> Iterator[Line]:
-    if place.lower().endswith(".parquet"):
+def _lines(place: str, encoding: str) -> Iterator[Line]:
+    if not encoding:
         yield from _parquet_lines(place)
         return
     lines = _csv_lines if place.lower().endswith(".csv") else _text_lines
-    with io.TextIOWrapper(storage.opened(place), "utf-8-sig", newline="") as text:
+    with io.TextIOWrapper(storage.opened(place), encoding, newline="") as text:
         try:
             for number, fields in lines(text):
                 path, label = [field.strip() for field in fields] if len(fields) == 2 else ("", "")
@@ -148,8 +184,8 @@ def _lines(place: str) -> Iterator[Line]:
                         f"line {number} of '{place}' is malformed: '{' '.join(fields)[:80]}'; valid: {_VALID}"
                     )
                 yield number, path, label
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"list '{place}' cannot be read ({error}); valid: text in UTF-8, {_VALID}") from None
+        except csv.Error as error:
+            raise InputError(f"list '{place}' cannot be read ({error}); valid: lines of {_VALID}") from None
 
 
 def _csv_lines(text: io.TextIOWrapper) -> Iterator[tuple[int, list[str]]]:
@@ -183,11 +219,11 @@ def _parquet_lines(place: str) -> Iterator[Line]:
         raise InputError(f"list '{place}' cannot be read ({error}); valid: a whole parquet file") from None
 
 
-def _root(place: str) -> str:
+def _root(place: str, encoding: str) -> str:
     """What the paths are relative to."""
     directory = _directory(place)
-    if not place.lower().endswith(".parquet"):
-        with io.TextIOWrapper(storage.opened(place), "utf-8-sig") as text:
+    if encoding:
+        with io.TextIOWrapper(storage.opened(place), encoding) as text:
             first = text.readline()
         if first.startswith(_ROOT):
             return storage.join(directory, first.removeprefix(_ROOT).strip())

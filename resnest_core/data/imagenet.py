@@ -8,8 +8,8 @@
 A class index is the place of its synset among the sorted 1,000, as for the published weights; in a smaller tree too.
 """
 
-import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -23,8 +23,10 @@ from tqdm.auto import tqdm
 from resnest_core.data import imagenet_labels, storage
 from resnest_core.data.base import LayoutError, Report, check_request, image_problem, read_image, select
 from resnest_core.data.contents import file_digests
+from resnest_core.data.listing import Tree, alike, is_image, some, told
 from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
+from resnest_core.texts import composed
 
 IMAGENET_SOURCE = (
     "ILSVRC2012 is to be had from image-net.org, or from Kaggle's challenge of that name, after registration"
@@ -43,7 +45,10 @@ SPLIT_NAMES = {"test", "train", "val", "validation"}
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """Image files in `root`; `lacking` is what the whole set has besides ("" if nothing), `problems` what is wrong."""
+    """Image files in `root`; `lacking` is what the whole set has besides ("" if nothing), `problems` what is wrong.
+
+    `remarks` say what was left out.
+    """
 
     name: str
     root: Path
@@ -54,13 +59,19 @@ class ImageFiles:
     available: int
     lacking: str = ""
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
-        """Counts, layout, place, and what is lacking or wrong."""
+        """Counts, layout, place, and what is lacking, wrong or left out."""
         counts = f"{len(self):,} of {self.available:,} images, {len(np.unique(self.targets)):,} classes"
-        remarks = "".join(f"; {remark}" for remark in (self.lacking, *self.problems[:1]) if remark)
-        return f"{self.name}: {counts}, {self.layout} in {self.root}{remarks}"
+        about = told(self.lacking, self.problems, self.remarks)
+        return f"{self.name}: {counts}, {self.layout} in {self.root}{about}"
+
+    @property
+    def upright(self) -> bool:
+        """Whether images are turned by their EXIF."""
+        return of_a_user(self.classes)
 
     @cached_property
     def digest(self) -> str:
@@ -73,7 +84,7 @@ class ImageFiles:
 
     def load(self, index: int) -> Image.Image:
         """Image `index` in RGB, at its own size."""
-        return read_image(self.root / self.paths[index])
+        return read_image(self.root / self.paths[index], upright=self.upright)
 
     def content(self, index: int) -> bytes:
         """The file of image `index` as it is."""
@@ -86,12 +97,23 @@ def synsets() -> tuple[str, ...]:
     return tuple(resources.files(__package__).joinpath("imagenet_synsets.txt").read_text().split())
 
 
+def of_a_user(classes: tuple[str, ...]) -> bool:
+    """Whether images of these classes are a user's, in whatever form: all but ImageNet's 1,000 synsets.
+
+    A user's photographs are turned by their EXIF; the images of ImageNet and ImageNet-V2 are read as torchvision's
+    ImageFolder reads them, unturned, from folders, lists and shards alike.
+    """
+    return classes != synsets()
+
+
 def open_imagenet(root: str | Path | None, split: str, limit: int) -> ImageFiles:
     """ILSVRC2012 in `root` or its usual subfolders: the validation set for "test", class folders for "train"."""
     base = _directory("imagenet", root, split, limit)
     for folder in _existing(base, FOLDERS[split]):
-        if names := [name for name in _class_names(folder) if _is_synset(name)]:
-            files = _synset_folders(folder, names, split)
+        tree = Tree(folder)
+        names = tree.folders()
+        if any(map(_is_synset, names)):
+            files = _synset_folders(tree, names, split)
         elif split == "test" and next(folder.glob("ILSVRC2012_val_*"), None):
             files = _flat(folder)
         else:
@@ -108,9 +130,10 @@ def open_folder(root: str | Path | None, split: str, limit: int) -> ImageFiles:
     """One's own class folders, in `root/train` or, for the test split, in `root/test`, `root/val` or `root` itself."""
     base = _directory("imagefolder", root, split, limit)
     for folder in _existing(base, _OWN_FOLDERS[split]):
-        names = _class_names(folder)
+        tree = Tree(folder)
+        names = sorted(tree.folders(), key=composed)
         if names and not SPLIT_NAMES & set(names):
-            return _limited(_class_folders("imagefolder", folder, names, tuple(names)), limit)
+            return _limited(_class_folders("imagefolder", tree, names, tuple(map(composed, names))), limit)
     raise LayoutError(f"no class folders for the {split} split in '{base}'; valid: one folder of images for each class")
 
 
@@ -130,7 +153,8 @@ def _check(files: ImageFiles) -> Report:
         found = tqdm(pool.map(image_problem, paths), f"checking {files.name}", len(paths), unit="image", delay=2)
         unreadable = [f"{path}: {problem}" for path, problem in zip(files.paths, found, strict=True) if problem]
     problems = [*files.problems, *unreadable]
-    return Report(files.name, files.source, len(files), len(np.unique(files.targets)), files.lacking, problems)
+    classes = len(np.unique(files.targets))
+    return Report(files.name, files.source, len(files), classes, files.lacking, problems, files.remarks)
 
 
 def _directory(name: str, root: str | Path | None, split: str, limit: int) -> Path:
@@ -145,57 +169,51 @@ def _existing(base: Path, names: tuple[str, ...]) -> Iterator[Path]:
     return (base / name for name in names if (base / name).is_dir())
 
 
-def _class_names(folder: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
-
-
 def _is_synset(name: str) -> bool:
     return len(name) == 9 and name[0] == "n" and name[1:].isdigit()
 
 
-def _synset_folders(folder: Path, names: list[str], split: str) -> ImageFiles:
-    strangers = sorted(set(_class_names(folder)) - set(synsets()))
+def _synset_folders(tree: Tree, names: list[str], split: str) -> ImageFiles:
+    strangers = sorted(set(names) - set(synsets()))
     if strangers:
         raise InputError(
-            f"'{folder}' holds {len(names)} class folders, of which {_some(strangers)} are not among ImageNet's 1,000 "
-            "synsets; valid: those alone, or the data set imagefolder for other classes"
+            f"'{tree.root}' holds {len(names)} class folders, of which {some(strangers)} are not among ImageNet's "
+            "1,000 synsets; valid: those alone, or the data set imagefolder for other classes"
         )
-    files = _class_folders("imagenet", folder, names, synsets())
+    files = _class_folders("imagenet", tree, names, synsets())
     listed = {_official_name(i) for i in range(1, IMAGES["test"] + 1)} if split == "test" else set()
+    if listed:
+        _by_stem(tree.root, (path for path in files.paths if Path(path).stem in listed))  # none is of two classes
     stems = {Path(path).stem for path in files.paths}
     lacking = _lacking(stems, listed if listed & stems else set(), IMAGES[split])
     absent = sorted(set(synsets()) - set(names))
-    classes = f"{len(absent):,} of {len(synsets()):,} class folders are missing: {_some(absent)}" if absent else ""
+    classes = f"{len(absent):,} of {len(synsets()):,} class folders are missing: {some(absent)}" if absent else ""
     return replace(files, lacking="; ".join(text for text in (lacking, classes) if text))
 
 
-def _class_folders(name: str, folder: Path, names: list[str], classes: tuple[str, ...]) -> ImageFiles:
+def _class_folders(name: str, tree: Tree, names: list[str], classes: tuple[str, ...]) -> ImageFiles:
     """Every file below the class folders is a member, so that none that is no image goes unseen."""
-    index = {name: i for i, name in enumerate(classes)}
-    members = [(path, index[name]) for name in names for path in _files_below(folder, name)]
+    if again := [name for name, n in Counter(map(composed, names)).items() if n > 1]:
+        raise InputError(f"'{tree.root}' holds two folders of class '{again[0]}'; valid: one folder for each class")
+    places = {name: i for i, name in enumerate(classes)}
+    index = {name: places[composed(name)] for name in names}
+    members = [(path, index[name]) for name in names for path in tree.below(name)]
     if not members:
-        raise InputError(f"the class folders in '{folder}' hold no files; valid: images in them")
+        raise InputError(f"the class folders in '{tree.root}' hold no files; valid: images in them")
     filled = {target for _, target in members}
-    problems = tuple(f"{name}: a class folder without images" for name in names if index[name] not in filled)
-    paths, targets = zip(*members, strict=True)
-    layout = "class folders"
-    return ImageFiles(name, folder, classes, list(paths), np.array(targets), layout, len(paths), problems=problems)
-
-
-def _files_below(folder: Path, name: str) -> list[str]:
-    """Paths relative to `folder`, sorted; links are followed; a folder that cannot be read raises OSError."""
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    walk = os.walk(folder / name, onerror=fail, followlinks=True)
-    return sorted((Path(where) / file).relative_to(folder).as_posix() for where, _, files in walk for file in files)
+    problems = [f"{name}: a class folder without images" for name in names if index[name] not in filled]
+    problems += [f"{file}: an image in no class folder" for file in tree.files() if is_image(file)]
+    paths, targets = map(list, zip(*members, strict=True))
+    count, remarks = len(paths), (*alike(names), *tree.remarks)
+    return ImageFiles(
+        name, tree.root, classes, paths, np.array(targets), "class folders", count, "", tuple(problems), remarks
+    )
 
 
 def _flat(folder: Path) -> ImageFiles:
     labels = imagenet_labels.find(folder, synsets())
-    files = [path for path in folder.iterdir() if path.is_file() and not imagenet_labels.is_label(path)]
-    images = {path.stem if path.suffix.lower() in (".jpeg", ".jpg") else path.name: path.name for path in files}
+    tree = Tree(folder)
+    images = _by_stem(folder, (name for name in tree.files() if not imagenet_labels.is_label(name)))
     listed = sorted(labels.synset_of.keys() & images.keys())
     if not listed:
         raise InputError(
@@ -208,7 +226,18 @@ def _flat(folder: Path) -> ImageFiles:
     targets = np.array([index[labels.synset_of[stem]] for stem in listed])
     paths = [images[stem] for stem in listed]
     lacking = _lacking(set(listed), set(labels.synset_of), IMAGES["test"])
-    return ImageFiles("imagenet", folder, synsets(), paths, targets, labels.layout, len(paths), lacking, problems)
+    remarks, count = (*labels.remarks, *tree.remarks), len(paths)
+    return ImageFiles("imagenet", folder, synsets(), paths, targets, labels.layout, count, lacking, problems, remarks)
+
+
+def _by_stem(folder: Path, paths: Iterable[str]) -> dict[str, str]:
+    """The paths of images by their names without suffix, those of other files by their whole names."""
+    found: dict[str, str] = {}
+    for path in paths:
+        stem = Path(path).stem if path.lower().endswith((".jpeg", ".jpg")) else Path(path).name
+        if (other := found.setdefault(stem, path)) != path:
+            raise InputError(f"image {stem} is twice in '{folder}': '{other}' and '{path}'; valid: each image once")
+    return found
 
 
 def _official_name(number: int) -> str:
@@ -219,7 +248,7 @@ def _lacking(stems: set[str], listed: set[str], expected: int) -> str:
     """What is missing, by name where the names are known: `listed` are those that should be there, without suffix."""
     missing = sorted(listed - stems)
     if missing:
-        return f"{len(missing):,} of {len(listed):,} images are missing: {_some(missing)}"
+        return f"{len(missing):,} of {len(listed):,} images are missing: {some(missing)}"
     return f"{expected - len(stems):,} of {expected:,} images are missing" if len(stems) < expected else ""
 
 
@@ -228,8 +257,3 @@ def _limited(files: ImageFiles, limit: int) -> ImageFiles:
     if len(chosen) == len(files):
         return files
     return replace(files, paths=[files.paths[i] for i in chosen], targets=files.targets[chosen])
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    more = f" and {len(names) - most:,} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -11,6 +11,7 @@ import numpy as np
 
 from resnest_core.data.base import LayoutError, Report, check_request, load_problems, select
 from resnest_core.data.imagenet import ImageFiles, synsets
+from resnest_core.data.listing import Tree, is_image
 from resnest_core.errors import InputError
 
 NAME = "imagenet_v2"
@@ -31,8 +32,8 @@ def open_imagenet_v2(root: str | Path | None, split: str, limit: int) -> ImageFi
     if base is None:
         raise InputError(f"data set '{NAME}' needs a data directory, and none was given; valid: --data DIR; {SOURCE}")
     for name in FOLDERS:
-        if (base / name).is_dir() and any(_is_class(entry) for entry in (base / name).iterdir()):
-            return _read(base / name, limit)
+        if (base / name).is_dir() and any(map(_is_class, Tree(base / name).folders())):
+            return _read(Tree(base / name), limit)
     raise LayoutError(f"no class folders 0 to 999 of ImageNet-V2 in '{base}'; {SOURCE}")
 
 
@@ -40,34 +41,38 @@ def check(root: str | Path | None, split: str) -> Report:
     """Decode every file; list what is missing or unreadable."""
     files = open_imagenet_v2(root, split, 0)
     problems = [*files.problems, *load_problems(files)]
-    return Report(NAME, files.source, len(files), len(np.unique(files.targets)), files.lacking, problems)
+    classes = len(np.unique(files.targets))
+    return Report(NAME, files.source, len(files), classes, files.lacking, problems, files.remarks)
 
 
-def _is_class(entry: Path) -> bool:
-    return re.fullmatch(r"0|[1-9]\d{0,2}", entry.name) is not None and entry.is_dir()
+def _is_class(name: str) -> bool:
+    return re.fullmatch(r"0|[1-9]\d{0,2}", name) is not None
 
 
-def _read(folder: Path, limit: int) -> ImageFiles:
-    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    strangers = [entry.name for entry in entries if entry.is_dir() and not _is_class(entry)]
+def _read(tree: Tree, limit: int) -> ImageFiles:
+    folders = tree.folders()
+    strangers = [name for name in folders if not _is_class(name)]
     if strangers:
-        raise InputError(f"'{folder}' holds '{strangers[0]}', which is no class number; valid: folders 0 to 999")
-    folders = sorted((entry for entry in entries if _is_class(entry)), key=lambda entry: int(entry.name))
-    members = [(f"{f.name}/{file.name}", int(f.name)) for f in folders for file in sorted(f.iterdir())]
-    if not members:
-        raise InputError(f"the class folders in '{folder}' hold no files; valid: images in them")
-    paths, targets = [path for path, _ in members], np.array([target for _, target in members])
+        raise InputError(f"'{tree.root}' holds '{strangers[0]}', which is no class number; valid: folders 0 to 999")
+    members = {name: tree.below(name) for name in sorted(folders, key=int)}
+    paths = [path for files in members.values() for path in files]
+    if not paths:
+        raise InputError(f"the class folders in '{tree.root}' hold no files; valid: images in them")
+    targets = np.array([int(name) for name, files in members.items() for _ in files])
+    problems = [f"{name}: a class folder without images" for name, files in members.items() if not files]
+    problems += [f"{file}: an image in no class folder" for file in tree.files() if is_image(file)]
     chosen = select(targets, limit)
     return ImageFiles(
         NAME,
-        folder,
+        tree.root,
         synsets(),
         [paths[i] for i in chosen],
         targets[chosen],
         "folders by class number",
-        len(members),
-        _lacking(len(members), len(folders)),
-        tuple(f"{f.name}: a class folder without images" for f in folders if not any(f.iterdir())),
+        len(paths),
+        _lacking(len(paths), len(folders)),
+        tuple(problems),
+        tree.remarks,
     )
 
 

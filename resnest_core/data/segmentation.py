@@ -10,6 +10,8 @@ A label file holds a value for each pixel, and a `Coding` says which class it me
 validation set.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import resources
@@ -20,13 +22,25 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from resnest_core.data.base import IGNORED, LayoutError, Report, check_request, image_problem, load_problems, read_image
+from resnest_core.data.base import (
+    IGNORED,
+    LayoutError,
+    Report,
+    check_request,
+    image_problem,
+    load_problems,
+    read_fitting,
+)
 from resnest_core.data.contents import file_digests
+from resnest_core.data.listing import is_leftover, left_out, some, told
 from resnest_core.data.stored import files_digest
 from resnest_core.errors import InputError
+from resnest_core.texts import read_text
 
 _INVALID = -2
 _NAMED = 5  # missing files that an error names
+TRAIN_IDS = 19  # Cityscapes' classes when numbered for training, from 0
+IGNORED_ID = 255
 
 
 class Coding(NamedTuple):
@@ -41,6 +55,19 @@ class Coding(NamedTuple):
     def valid(self) -> str:
         """The values that may occur, for people."""
         return " or ".join([f"0 to {self.top}", *map(str, self.void)])
+
+    def is_of_train_ids(self, values: NDArray[np.uint8]) -> bool:
+        """Whether a file of Cityscapes' IDs holds train IDs.
+
+        Of IDs, 255 is a licence plate, on a car or the like, whose own IDs are above all train IDs.
+        """
+        known = values[values != IGNORED_ID]
+        return (
+            IGNORED_ID in self.void
+            and self.top >= TRAIN_IDS
+            and len(known) < values.size
+            and (known.max(initial=0) < TRAIN_IDS)
+        )
 
     @property
     def classes(self) -> NDArray[np.int16]:
@@ -132,8 +159,8 @@ SETS = {
         images="leftImg8bit/{split}/*/*_leftImg8bit.png",
         codings=(
             # The licence plate's ID is -1, which is 255 in 8 bits.
-            Coding("gtFine/{split}/*/*_gtFine_labelIds.png", tuple(_CITYSCAPES_IDS.values()), 33, (255,)),
-            Coding("gtFine/{split}/*/*_gtFine_labelTrainIds.png", tuple(range(19)), 18, (255,)),
+            Coding("gtFine/{split}/*/*_gtFine_labelIds.png", tuple(_CITYSCAPES_IDS.values()), 33, (IGNORED_ID,)),
+            Coding("gtFine/{split}/*/*_gtFine_labelTrainIds.png", tuple(range(TRAIN_IDS)), 18, (IGNORED_ID,)),
         ),
         source="Cityscapes is to be had from https://www.cityscapes-dataset.com after registration",
     ),
@@ -142,7 +169,7 @@ SETS = {
 
 @dataclass(frozen=True)
 class SegmentationFiles:
-    """Images and labels, pair by pair, as files in `root`; `lacking` and `problems` as in `Report`."""
+    """Images and labels, pair by pair, as files in `root`; `lacking`, `problems` and `remarks` as in `Report`."""
 
     name: str
     root: Path
@@ -154,13 +181,14 @@ class SegmentationFiles:
     available: int
     lacking: str = ""
     problems: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def source(self) -> str:
-        """Counts, layout, place, and what is lacking or wrong."""
+        """Counts, layout, place, and what is lacking, wrong or left out."""
         counts = f"{len(self):,} of {self.available:,} images, {len(self.classes):,} classes"
-        remarks = "".join(f"; {remark}" for remark in (self.lacking, *self.problems[:1]) if remark)
-        return f"{self.name}: {counts}, {self.layout} in {self.root}{remarks}"
+        about = told(self.lacking, self.problems, self.remarks)
+        return f"{self.name}: {counts}, {self.layout} in {self.root}{about}"
 
     @cached_property
     def digest(self) -> str:
@@ -172,13 +200,21 @@ class SegmentationFiles:
         return len(self.paths)
 
     def load(self, index: int) -> tuple[Image.Image, NDArray[np.int16]]:
-        """Image `index` in RGB, at its own size, and its classes (H, W): indices into `classes`, or -1."""
-        image = read_image(self.root / self.paths[index])
+        """Image `index` in RGB, at its own size, and its classes (H, W): indices into `classes`, or -1.
+
+        EXIF turns the image only where its label has the size of that reading alone; labels are never turned.
+        """
         path = self.root / self.labels[index]
         values = _read_values(path)
+        image, _ = read_fitting(self.root / self.paths[index], values.shape[::-1], upright=False)
         if values.shape != (image.height, image.width):
             sizes = f"{values.shape[1]} x {values.shape[0]} pixels, its image {image.width} x {image.height}"
             raise InputError(f"label '{path}' has {sizes}; valid: a label of the size of its image")
+        if self.coding.is_of_train_ids(values):
+            raise InputError(
+                f"label '{path}' holds 255 and else only 0 to {TRAIN_IDS - 1}, which are train IDs; valid: IDs as its "
+                "name says, or train IDs in files *_gtFine_labelTrainIds.png without any *_gtFine_labelIds.png"
+            )
         classes = self.coding.classes[values]
         if (classes == _INVALID).any():
             value = values[classes == _INVALID].max()
@@ -210,40 +246,56 @@ def check(name: str, root: str | Path | None, split: str) -> Report:
     """Read every image with its label; list the first problem of each pair, and files that are no images."""
     files = open_files(name, root, split, 0)
     problems = [*files.problems, *load_problems(files)]
-    return Report(name, files.source, len(files), len(files.classes), files.lacking, problems)
+    return Report(name, files.source, len(files), len(files.classes), files.lacking, problems, files.remarks)
 
 
 def _pairs(name: str, root: Path, published: Published, split: str) -> SegmentationFiles | None:
     """The members below `root`, or None if it holds no data set in this layout."""
     if published.listed and not (root / published.listed).is_file():
         return None
-    images, strangers = _keys(root, published.images)
-    found = [(coding, _keys(root, coding.labels)[0]) for coding in published.codings]
+    leftovers: list[str] = []
+    images, strangers = _keys(root, published.images, leftovers)
+    found = [(coding, _keys(root, coding.labels, leftovers)[0]) for coding in published.codings]
     coding, labels = next((pair for pair in found if pair[1]), found[0])
     members = images | labels
+    problems = [f"{path}: not of the form {published.images}" for path in strangers]
     if published.listed:
-        # A name that is no text is found missing later, and so named.
-        members = set((root / published.listed).read_text(encoding="utf-8", errors="replace").split())
+        listed = _listed(root / published.listed)
+        members = set(listed)
+        problems += [f"{published.listed}: {name} is listed twice" for name, n in Counter(listed).items() if n > 1]
     if not members or not images | labels:
         return None
     return SegmentationFiles(
         name,
         root,
         published.classes,
-        paths=_complete("images", root, published.images, members, images),
+        paths=_complete("images", root, published.images, members, images, strangers),
         labels=_complete("labels", root, coding.labels, members, labels),
         coding=coding,
         layout=published._replace(codings=(coding,)).layout,
         available=len(members),
         lacking=_lacking(len(members), published.numbers[split]),
-        problems=tuple(f"{path}: not of the form {published.images}" for path in strangers),
+        problems=tuple(problems),
+        remarks=left_out(sorted({*leftovers})),
     )
 
 
-def _keys(root: Path, pattern: str) -> tuple[set[str], list[str]]:
-    """What stands for * in the names of the files that fit, and the other files (sorted) beside them."""
+def _listed(path: Path) -> list[str]:
+    """The names in a file of the split's members, one a line."""
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+
+
+def _keys(root: Path, pattern: str, leftovers: list[str]) -> tuple[set[str], list[str]]:
+    """What stands for * in the names of the files that fit, and the other files (sorted) beside them.
+
+    What systems and editors left there is added to `leftovers`.
+    """
     before, after = _ends(pattern)
-    paths = [path.relative_to(root).as_posix() for path in root.glob(pattern[: len(pattern) - len(after)])]
+    paths = []
+    for found in root.glob(pattern[: len(pattern) - len(after)]):
+        path = found.relative_to(root).as_posix()
+        left = any(map(is_leftover, path.split("/")[before.count("/") :]))
+        (leftovers if left else paths).append(path)
     keys = {path[len(before) : -len(after)] for path in paths if path.endswith(after)}
     return keys, sorted(path for path in paths if not path.endswith(after))
 
@@ -252,14 +304,17 @@ def _ends(pattern: str) -> tuple[str, str]:
     return pattern[: pattern.index("*")], pattern[pattern.rindex("*") + 1 :]
 
 
-def _complete(kind: str, root: Path, pattern: str, members: set[str], there: set[str]) -> list[str]:
-    """The files of all members, sorted; raises InputError if one is not there."""
+def _complete(
+    kind: str, root: Path, pattern: str, members: set[str], there: set[str], strangers: Sequence[str] = ()
+) -> list[str]:
+    """The files of all members, sorted; raises InputError if one is not there, naming also the `strangers` that are."""
     before, after = _ends(pattern)
     missing = [f"{before}{key}{after}" for key in sorted(members - there)]
     if missing:
         first = ", ".join(missing[:_NAMED]) + (", ..." if len(missing) > _NAMED else "")
+        others = f" (not of this form: {some(strangers)})" if strangers else ""
         raise InputError(
-            f"{len(missing):,} of {len(members):,} {kind} are missing in '{root}': {first}; "
+            f"{len(missing):,} of {len(members):,} {kind} are missing in '{root}': {first}{others}; "
             "valid: an image for every label, and a label for every image"
         )
     return [f"{before}{key}{after}" for key in sorted(members)]

@@ -10,13 +10,12 @@ from tqdm.auto import tqdm
 
 from resnest_core.data.base import Dataset
 from resnest_core.data.fashion_mnist import FashionMNIST
-from resnest_core.data.shard_index import CLASSES, INDEX, SUFFIXES, Index, make_index, write_index
+from resnest_core.data.shard_index import CLASSES, INDEX, SUFFIXES, UNFINISHED, Index, make_index, write_index
 from resnest_core.data.strings import Strings
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, replacing, write_json
 from resnest_core.ranges import check
-
-UNFINISHED = "unfinished.json"
+from resnest_core.texts import printable
 
 
 def write_shards(
@@ -43,7 +42,7 @@ def write_shards(
 
 def _names(dataset: Dataset) -> Strings:
     suffix = ".png" if isinstance(dataset, FashionMNIST) else ""
-    return Strings.of(f"{path}{suffix}" for path in dataset.paths)
+    return Strings.of(f"{printable(path)}{suffix}" for path in dataset.paths)
 
 
 def _members(names: Strings) -> Strings:

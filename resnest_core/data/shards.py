@@ -10,6 +10,8 @@ import numpy as np
 from resnest_core.data import storage
 from resnest_core.data.base import LayoutError, Report, check_request, check_selection, select
 from resnest_core.data.contents import SIZE, Part, range_digests
+from resnest_core.data.imagenet import of_a_user
+from resnest_core.data.listing import alike
 from resnest_core.data.shard_index import BLOCK, INDEX, Index, make_index, read_index
 from resnest_core.data.stored import StoredImages
 from resnest_core.data.strings import Strings
@@ -33,11 +35,16 @@ class Shards(StoredImages):
     targets: np.ndarray
     paths: Strings
     available: int
+    remarks: tuple[str, ...] = ()
     name: str = NAME
 
     @property
     def place(self) -> str:
         return f"in {len(self.tars):,} tars in {self.root}"
+
+    @property
+    def upright(self) -> bool:
+        return of_a_user(self.classes)
 
     def content_digests(self) -> Iterator[str]:
         order = np.argsort(self.shards, kind="stable")
@@ -81,7 +88,8 @@ def check(root: str | Path | None, split: str) -> Report:
     """Read the headers of all tars again and decode every image; list what differs from the index or is unreadable."""
     images = open_shards(root, split, 0)
     problems = [*_differences(images), *images.problems()]
-    return Report(NAME, images.source, len(images), len(np.unique(images.targets)), problems=problems)
+    classes = len(np.unique(images.targets))
+    return Report(NAME, images.source, len(images), classes, problems=problems, remarks=images.remarks)
 
 
 def _index(root: str, split: str) -> Index:
@@ -103,7 +111,8 @@ def _chosen(index: Index, limit: int) -> Shards:
         table, images, targets = table.take(chosen), images.take(chosen), targets[chosen]
     shards, starts, lengths = (table[name].to_numpy() for name in ("shard", "offset", "size"))
     _check_tars(index, np.unique(shards))
-    return Shards(index.root, index.classes, index.tars, shards, starts, lengths, targets, images, index.table.num_rows)
+    place, remarks = (index.root, index.classes, index.tars), (*alike(index.classes), *index.remarks)
+    return Shards(*place, shards, starts, lengths, targets, images, index.table.num_rows, remarks)
 
 
 def _check_tars(index: Index, used: np.ndarray) -> None:

@@ -93,12 +93,12 @@ def stamps(places: Sequence[str]) -> list["Stamp"]:
         ]
 
 
-def files(root: str, suffix: str) -> list[str]:
-    """The names of the files in the directory `root` that end in `suffix`, sorted."""
+def files(root: str) -> list[str]:
+    """The names of the files in the directory `root`, sorted."""
     if not is_url(root):
-        return sorted(entry.name for entry in Path(root).iterdir() if entry.name.endswith(suffix) and entry.is_file())
-    listed = _asked(root, lambda: _filesystem(root).ls(*_paths([root]), detail=False))
-    return sorted(name for path in listed if (name := path.rstrip("/").rsplit("/", 1)[-1]).endswith(suffix))
+        return sorted(entry.name for entry in Path(root).iterdir() if entry.is_file())
+    listed = _asked(root, lambda: _filesystem(root).ls(*_paths([root])))
+    return sorted(found["name"].rsplit("/", 1)[-1] for found in listed if found["type"] == "file")
 
 
 def opened(place: str) -> BinaryIO:

@@ -11,6 +11,7 @@ from PIL import Image
 from tqdm.auto import tqdm
 
 from resnest_core.data.base import content_problem, decode_image
+from resnest_core.data.listing import told
 from resnest_core.errors import InputError
 from resnest_core.stages import stage
 
@@ -23,25 +24,34 @@ def files_digest(columns: Iterable[Iterable[object]], *more: object) -> str:
     Of paths, targets, digests of contents and the names of classes it is the same for the same images in folders, in
     shards and in a list.
     """
-    digest = hashlib.sha256(repr(more).encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256(repr(more).encode("utf-8", "surrogatepass"))
     for row in zip(*columns, strict=True):
-        digest.update(("\t".join(map(str, row)) + "\n").encode("utf-8", "surrogateescape"))
+        digest.update(("\t".join(map(str, row)) + "\n").encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
 class StoredImages(ABC):
-    """Image files that are read as bytes; `available` is how many there are without a limit."""
+    """Image files that are read as bytes; `available` is how many there are without a limit.
+
+    `remarks` say what was left out of the set, or is odd in it.
+    """
 
     name: str
     classes: tuple[str, ...]
     paths: Sequence[str]
     targets: np.ndarray
     available: int
+    remarks: tuple[str, ...]
 
     @property
     @abstractmethod
     def place(self) -> str:
         """Where the set lies, and in which form."""
+
+    @property
+    @abstractmethod
+    def upright(self) -> bool:
+        """Whether images are turned by their EXIF."""
 
     @abstractmethod
     def contents(self, indices: Sequence[int]) -> list[bytes]:
@@ -58,9 +68,9 @@ class StoredImages(ABC):
 
     @property
     def source(self) -> str:
-        """Counts and place."""
-        classes = len(np.unique(self.targets))
-        return f"{self.name}: {len(self):,} of {self.available:,} images, {classes:,} classes, {self.place}"
+        """Counts, place and remarks."""
+        counts = f"{len(self):,} of {self.available:,} images, {len(np.unique(self.targets)):,} classes"
+        return f"{self.name}: {counts}, {self.place}{told('', (), self.remarks)}"
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -78,7 +88,7 @@ class StoredImages(ABC):
         with stage("read"):
             contents = self.contents(indices)
         for index, content in zip(indices, contents, strict=True):
-            yield decode_image(content, self.paths[index])
+            yield decode_image(content, self.paths[index], upright=self.upright)
 
     def problems(self) -> list[str]:
         """Decode every image and say what is wrong with each that cannot be read."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from resnest_core.data.pixels import as_rgb
 from resnest_core.errors import InputError, unknown
 from resnest_core.ranges import check
 from resnest_core.stages import stage
@@ -49,7 +50,7 @@ class Preprocessing:
 
     def __call__(self, image: Image.Image) -> Tensor:
         with stage("resize"):
-            rgb = image if image.mode == "RGB" else image.convert("RGB")
+            rgb = image if image.mode == "RGB" else as_rgb(image)
             square = _RULES[self.rule](rgb, self)
             return _normalise(as_pixels(square).contiguous(), self.mean, self.std)
 

@@ -28,6 +28,7 @@ from resnest_core.modes import Choice, Execution, Runner, choose
 from resnest_core.profiling import count_parameters, multiply_adds
 from resnest_core.ranges import check_fields
 from resnest_core.stages import stage
+from resnest_core.texts import printable
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class _Run(Evaluation):
 
     def _records(self, indices: np.ndarray, logits: Tensor) -> pa.Table:
         """The records of images `indices` (N,), from their logits (N, classes)."""
-        names = [self.dataset.paths[i] for i in indices]
+        names = [printable(self.dataset.paths[i]) for i in indices]
         broken = ~torch.isfinite(logits).all(dim=1)
         if broken.any():
             raise InputError(f"logits of image '{names[int(broken.nonzero()[0])]}' are not finite; check the weights")

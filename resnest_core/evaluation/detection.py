@@ -32,6 +32,7 @@ from resnest_core.models.rcnn.detector import Detector
 from resnest_core.modes import Choice, Execution, Runner, check_mode, settled
 from resnest_core.profiling import count_parameters
 from resnest_core.ranges import check_fields
+from resnest_core.texts import printable
 
 TABLES = {"truths": TRUTHS, "detections": DETECTIONS, "segments": SEGMENTS}  # each in a file beside the records
 SMALL = 64  # side of the image that shows what normalisation follows
@@ -221,7 +222,7 @@ class _Run(Evaluation):
         schema = pa.schema([*DETECTED_IMAGES, *nested])
         for index, (pixels, size, objects) in zip(numbers, loader, strict=True):
             found = self._found(index, pixels, size)
-            row = {"index": index, "image": self.dataset.paths[index], "height": size[0], "width": size[1]}
+            row = {"index": index, "image": printable(self.dataset.paths[index]), "height": size[0], "width": size[1]}
             ids = self.dataset.category_ids
             row |= {
                 "truths": objects_table(index, objects, ids),

@@ -30,6 +30,7 @@ from resnest_core.models.deeplab import Segmenter
 from resnest_core.modes import Choice, Execution, Runner, choose, settled
 from resnest_core.profiling import count_parameters, multiply_adds
 from resnest_core.ranges import check_fields
+from resnest_core.texts import printable
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,7 @@ class _Run(Evaluation):
     def _record(self, index: int, predicted: Tensor, target: Tensor) -> pa.Table:
         counts = count(predicted, target, len(self.dataset.classes))
         height, width = target.shape
-        row = {"index": index, "image": self.dataset.paths[index], "height": height, "width": width}
+        row = {"index": index, "image": printable(self.dataset.paths[index]), "height": height, "width": width}
         row |= {name: counts[name].tolist() for name in COUNTS}
         return pa.Table.from_pylist([row], schema=SEGMENTATION)
 

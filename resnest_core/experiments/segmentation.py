@@ -144,8 +144,8 @@ class SemanticSegmentation(Transfer):
         return [Example(np.asarray(image), truth, self._classes(image, name)) for image, truth, name in pairs]
 
     def segment(self, path: str | Path) -> Example:
-        """An image file of any size with its predicted classes; its true ones count as unknown."""
-        image = read_image(Path(path))
+        """An image file of any size, turned by its EXIF, with its predicted classes; its true ones count as unknown."""
+        image = read_image(Path(path), upright=True)
         classes = self._classes(image, str(path))
         return Example(np.asarray(image), np.full_like(classes, IGNORED), classes)
 

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import ipywidgets as widgets
-from PIL import Image, ImageOps
+from PIL import Image
 
 from resnest_core.data.base import Images, read_image
 from resnest_core.errors import InputError
@@ -90,7 +90,7 @@ def uploaded(file: Mapping[str, Any]) -> Image.Image:
         path = Path(folder) / "upload"
         path.write_bytes(file["content"])
         try:
-            image = ImageOps.exif_transpose(read_image(path))  # photographs of a telephone may lie on their side
+            image = read_image(path, upright=True)
         except InputError as error:
             raise InputError(str(error).replace(str(path), file["name"])) from None
     image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))

@@ -23,6 +23,7 @@ from resnest_core.explore.runs import Run
 from resnest_core.figures import segmentation
 from resnest_core.figures.detection import Thing, things_of
 from resnest_core.models.deeplab import Segmenter
+from resnest_core.texts import printable
 
 NAMED = 12  # things in the words
 Draw = Callable[[float], Sight]  # with the least score of what is shown
@@ -107,4 +108,4 @@ def true_things(images: DetectionDataset, image: Image.Image, objects: Objects) 
 
 def _where(experiment: opening.Dense, index: int) -> str:
     images = experiment.test_set
-    return f"Test image {count(index)} of {count(len(images))} ({images.paths[index]})"
+    return f"Test image {count(index)} of {count(len(images))} ({printable(images.paths[index])})"

@@ -16,6 +16,7 @@ from resnest_core.explore import choices, opening, pictures
 from resnest_core.explore.panel import Sight
 from resnest_core.explore.runs import Run
 from resnest_core.models.split_attention import SplitAttentionConv2d
+from resnest_core.texts import printable
 
 MOST_CLASSES = 5
 
@@ -36,7 +37,7 @@ class Looking(choices.ImagePanel):
             return _looked(classifier, chosen, None, self.block.value, "Uploaded image")
         images = classifier.test_set
         true = classifier.classes[int(images.targets[chosen])]
-        where = f"Test image {count(chosen)} of {count(len(images))} ({images.paths[chosen]})"
+        where = f"Test image {count(chosen)} of {count(len(images))} ({printable(images.paths[chosen])})"
         return _looked(classifier, images.load(chosen), true, self.block.value, where)
 
 

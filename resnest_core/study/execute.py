@@ -20,6 +20,7 @@ from resnest_core.study.layout import Layout
 from resnest_core.study.processes import die_with_parent
 from resnest_core.study.ready import SOCKET, write_kernel_specification
 from resnest_core.study.state import State, can_go_on, files, read_state, results
+from resnest_core.texts import never_fail_to_print
 
 LONGEST_SOCKET = 90  # characters of its directory
 # Slow to import: jsonschema's formats of IRIs and of durations, papermill's way to the file system of Hadoop.
@@ -32,6 +33,7 @@ SCORES = {"top1": "top-1", "mIoU": "mIoU", "mask_AP": "mask AP", "box_AP": "box 
 
 
 def main(plan_file: str, threads: str) -> int:
+    never_fail_to_print()
     die_with_parent()
     job = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     layout, key, started = Layout(job["profile"]), job["key"], time.monotonic()
@@ -107,8 +109,8 @@ def execute_notebook(
         # Of the kernel's transports only ipc is out of reach for other users; a socket's path has at most 107 bytes.
         transport = {"transport": "ipc", "ip": f"{sockets}/kernel"} if len(sockets) < LONGEST_SOCKET else {}
         papermill.execute_notebook(
-            notebook,
-            executed,
+            _literal(notebook),
+            _literal(executed),
             parameters=parameters,
             kernel_name="python3",
             cwd=directory,
@@ -116,6 +118,11 @@ def execute_notebook(
             config=Config({"KernelManager": transport}),
             **options,
         )
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which fills in what stands in braces."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 @contextmanager

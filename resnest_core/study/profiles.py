@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from resnest_core.errors import InputError
 from resnest_core.study.resources import Resources, Threads, ranged
+from resnest_core.texts import read_text
 
 Parameters = dict[str, Any]
 NAME = r"^[A-Za-z0-9][\w.-]*$"
@@ -91,10 +92,10 @@ def load_profile(path: Path) -> Profile:
     Raises: InputError, a line, naming the file, the key, what is wrong and what is valid.
     """
     try:
-        return Profile.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Profile.model_validate(yaml.safe_load(read_text(path)))
     except ValidationError as error:
         raise InputError(f"profile {path.name}: {_describe(error.errors()[0])}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except yaml.YAMLError as error:
         raise InputError(f"profile {path.name} is not YAML: {' '.join(str(error).split())}") from None
 
 

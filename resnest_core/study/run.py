@@ -130,10 +130,10 @@ def snakemake(plan: Plan, where: Executor) -> Iterator[subprocess.Popen[bytes]]:
 def new_scratch(layout: Layout) -> Path:
     """A directory for the temporary files of a run; that of a run that was killed is removed."""
     note = layout.plans / "scratch.txt"
-    if note.is_file() and (old := Path(note.read_text())).name.startswith(SCRATCH):
+    if note.is_file() and (old := Path(note.read_text(encoding="utf-8"))).name.startswith(SCRATCH):
         shutil.rmtree(old, ignore_errors=True)
     scratch = Path(tempfile.mkdtemp(prefix=SCRATCH))
-    note.write_text(str(scratch))
+    note.write_text(str(scratch), encoding="utf-8")
     return scratch
 
 
