@@ -19,7 +19,7 @@ from resnest_core.errors import unknown
 from resnest_core.files import output_directory
 from resnest_core.models import create_model
 from resnest_core.ranges import check_fields
-from resnest_core.training.loop import Trained, Training, decaying, digests
+from resnest_core.training.loop import Trained, Training, decaying
 
 REFERENCE_BATCH = 256
 TRAINED = ("fp32", "tf32", "bf16")  # fp16 would need its gradients scaled
@@ -108,9 +108,9 @@ class _Classification(Training):
             "model": name,
             "recipe": asdict(recipe),
             "preprocessing": repr(preprocessing),
-            **digests(data=dataset, monitor=monitor),
         }
-        super().__init__(model, optimiser, recipe, epoch_length(dataset, recipe.batch_size), facts)
+        steps = epoch_length(dataset, recipe.batch_size)
+        super().__init__(model, optimiser, recipe, steps, facts, data=dataset, monitor=monitor)
 
     def batches(self, seed: int) -> Iterable[tuple[Tensor, Tensor]]:
         return training_batches(

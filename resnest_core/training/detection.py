@@ -20,7 +20,7 @@ from resnest_core.errors import InputError, unknown
 from resnest_core.files import output_directory
 from resnest_core.models.rcnn.detector import Detector
 from resnest_core.ranges import check_fields
-from resnest_core.training.loop import Trained, Training, decaying, digests, parts_of_batches
+from resnest_core.training.loop import Trained, Training, decaying, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -102,8 +102,8 @@ class _Detection(Training):
         learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
         groups = decaying(learned, recipe.weight_decay)
         optimiser = SOLVERS[recipe.solver].optimiser(groups, recipe.scaled_rate)
-        identity = {"recipe": asdict(recipe), **digests(data=dataset), **facts}
-        super().__init__(model, optimiser, recipe, len(dataset) // recipe.batch_size, identity)
+        identity = {"recipe": asdict(recipe), **facts}
+        super().__init__(model, optimiser, recipe, len(dataset) // recipe.batch_size, identity, data=dataset)
         self.parts: list[dict[str, float]] = []
 
     def batches(self, seed: int) -> Iterable[list[Example]]:

@@ -62,9 +62,9 @@ class Trained:
 class Training(ABC):
     """A training between two epochs: network, optimiser, schedule, and the points of the curves so far.
 
-    `facts` say which training it is: states of another one are not continued, nor of one with other names of classes.
-    Each process takes a part of each batch through `network`, which is `model` with gradients and normalisation of the
-    whole batch; the first one writes.
+    `facts`, and what is in the `images`, say which training it is: states of another one are not continued, nor of one
+    with other names of classes. Each process takes a part of each batch through `network`, which is `model` with
+    gradients and normalisation of the whole batch; the first one writes.
     """
 
     dataset: Images
@@ -76,6 +76,7 @@ class Training(ABC):
         recipe: Recipe,
         steps_per_epoch: int,
         facts: dict[str, Any],
+        **images: Images,
     ) -> None:
         if recipe.batch_size < distributed.world():
             raise InputError(
@@ -87,7 +88,8 @@ class Training(ABC):
         self.steps_per_epoch = steps_per_epoch
         self.steps = max(round(recipe.epochs * steps_per_epoch), 1)
         self.schedule = LambdaLR(optimiser, self.relative_rate)
-        self.identity = json.dumps(facts, sort_keys=True)
+        digests = distributed.of_first(lambda: {name: data.digest for name, data in images.items()})
+        self.identity = json.dumps(facts | digests, sort_keys=True)
         self.classes = json.dumps(self.dataset.classes)
         self.step = 0
         self.seconds = 0.0
@@ -251,11 +253,6 @@ class Training(ABC):
     def _is_mine(self, facts: Mapping[str, Any]) -> bool:
         """Whether a stored state is of this training; earlier versions stored no names of classes."""
         return facts.get("identity") == self.identity and facts.get(CLASSES, self.classes) == self.classes
-
-
-def digests(**datasets: Images) -> dict[str, str]:
-    """What tells the images of a training from others, by the names given; the first process tells it to the others."""
-    return distributed.of_first(lambda: {name: dataset.digest for name, dataset in datasets.items()})
 
 
 def parts_of_batches(order: list[int], batch_size: int) -> list[list[int]]:

@@ -25,7 +25,7 @@ from resnest_core.evaluation.segmentation import Predictor, Protocol
 from resnest_core.files import output_directory
 from resnest_core.models.deeplab import Segmenter
 from resnest_core.ranges import check_fields
-from resnest_core.training.loop import Trained, Training, digests, parts_of_batches
+from resnest_core.training.loop import Trained, Training, parts_of_batches
 from resnest_core.training.solvers import ADAMW, Solver, momentum
 
 REFERENCE_BATCH = 16
@@ -116,8 +116,9 @@ class _Segmentation(Training):
         ]
         groups = [{**group, "weight_decay": recipe.weight_decay} for group in groups]
         optimiser = SOLVERS[recipe.solver].optimiser(groups, rate)
-        identity = {"recipe": asdict(recipe), **digests(data=dataset, monitor=monitor), **facts}
-        super().__init__(model, optimiser, recipe, len(dataset) // recipe.batch_size, identity)
+        identity = {"recipe": asdict(recipe), **facts}
+        steps = len(dataset) // recipe.batch_size
+        super().__init__(model, optimiser, recipe, steps, identity, data=dataset, monitor=monitor)
 
     def batches(self, seed: int) -> Iterable[Example]:
         examples = _Examples(self.dataset, self.recipe, seed)
