@@ -8,7 +8,7 @@ import sys
 import zipfile
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
@@ -49,7 +49,7 @@ def code(names: Iterable[str]) -> list[str]:
     return [name for name in names if not _is_plain(name) and (_is_function(name) or _is_of_python(name))]
 
 
-def stand_ins(names: Iterable[str]) -> list[tuple[Any, str]]:
+def stand_ins(names: Iterable[str]) -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
     """For torch's `safe_globals`: in place of each object one that does nothing.
 
     So a file is read without importing what it names. A call of `code` raises pickle.UnpicklingError.
@@ -69,7 +69,7 @@ class _StandIn:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.__new__ = self._made  # what the pickle calls for an object of a class
+        vars(self)["__new__"] = self._made  # what the pickle calls for an object of a class
 
     def __call__(self, *_: object) -> object:
         """What the pickle gets for a call."""

@@ -55,7 +55,8 @@ def fitted(state_dict: "Mapping[str, Tensor]", own: Collection[str], source: obj
     if beside and number[name] < len(own):
         return sets[""]
     if beside:
-        say(source, f"{len(beside):,} entries beside '{name}' are left out ({beside[0]}{', ...' * (len(beside) > 1)})")
+        more = ", ..." if len(beside) > 1 else ""
+        say(source, f"{len(beside):,} of {len(bare):,} keys are not below '{name}', and left out ({beside[0]}{more})")
     return sets[name]
 
 

@@ -199,13 +199,13 @@ def test_averages_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[s
     loads(name, {"ema": {"module": state_of(name)}}, tmp_path / "w.pth")
     assert "w.pth: 'ema.module', a moving average, is loaded" in capsys.readouterr().out
     loads(name, below("model.", state_of(name)) | below("ema_model.", other), tmp_path / "w.pth")
-    assert "119 entries beside 'model.' are left out" in capsys.readouterr().out
+    assert "119 of 238 keys are not below 'model.', and left out" in capsys.readouterr().out
 
 
 def test_entries_of_a_loss_beside_all_of_the_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = {"state_dict": below("model.", state_of("mini_resnest11")) | {"criterion.weight": torch.ones(3)}}
     loads("mini_resnest11", content, tmp_path / "w.pth")
-    assert "w.pth: 1 entries beside 'model.' are left out (criterion.weight)" in capsys.readouterr().out
+    assert "w.pth: 1 of 120 keys are not below 'model.', and left out (criterion.weight)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
