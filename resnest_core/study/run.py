@@ -152,7 +152,7 @@ def start_snakemake(layout: Layout, where: Executor, environment: dict[str, str]
     """
     own = layout.build / ".snakemake"
     shutil.rmtree(own, ignore_errors=True)
-    if "XDG_CACHE_HOME" not in os.environ and not os.access(Path.home(), os.W_OK):
+    if "XDG_CACHE_HOME" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
         environment = {**environment, "XDG_CACHE_HOME": str(own)}  # Snakemake insists on one
     flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", *where.flags]
     flags += slurm.status_flags() if where.on_slurm else []
