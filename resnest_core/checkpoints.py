@@ -99,8 +99,13 @@ def published(name: str) -> Checkpoint:
 
 
 def weights_directory() -> Path:
-    """Where published files are kept: $RESNEST_WEIGHTS, or else ~/.cache/resnest_core."""
-    return Path(expanded(os.environ.get("RESNEST_WEIGHTS", "")) or Path.home() / ".cache" / "resnest_core")
+    """Where published files are kept: $RESNEST_WEIGHTS, or else ~/.cache/resnest_core; InputError without a home."""
+    if given := os.environ.get("RESNEST_WEIGHTS"):
+        return Path(expanded(given))
+    try:
+        return Path.home() / ".cache" / "resnest_core"
+    except RuntimeError:
+        raise InputError("this user has no home directory to keep weights in; set RESNEST_WEIGHTS to another") from None
 
 
 def locate(name: str, directory: Path | None = None) -> Path | None:

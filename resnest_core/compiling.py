@@ -1,11 +1,13 @@
 """torch.compile, and what makes its programs fast on a CPU."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from resnest_core.errors import InputError
 from resnest_core.models.split_attention import SplitAttentionConv2d
 
 FREEZING = {"freezing": True}  # as an option of torch.compile it would reach but a part of it
@@ -15,12 +17,25 @@ MANY = {"recompile_limit": 1000, "accumulated_recompile_limit": 1000, "fail_on_r
 Forward = Callable[..., Tensor]
 
 
+def unloadable() -> str:
+    """Why programs that torch.compile makes could not be loaded here, in words; empty if they can be."""
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # seconds to import, for what is compiled alone
+
+    directory = cache_dir()
+    if not os.statvfs(directory).f_flag & os.ST_NOEXEC:
+        return ""
+    return f"torch.compile puts its programs into '{directory}', which is mounted noexec"
+
+
 def compiled(model: nn.Module, call: Forward, mode: str) -> Forward:
     """`call`, which is `model` or a method of it, compiled in a mode of torch.compile for calls without gradients.
 
     On a CPU the weights become constants: they are converted and laid out once, and convolutions add shortcuts and
     rectify as they write their outputs. Attention is stored before it weights splits: `model` itself is changed so.
+    InputError where what is compiled could not be loaded.
     """
+    if problem := unloadable():
+        raise InputError(f"{problem}; set TMPDIR to a directory that is not, or give --mode exact")
     program = torch.compile(call, mode=mode)
     if next(model.parameters()).device.type != "cpu":
         return program

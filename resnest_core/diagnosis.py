@@ -77,6 +77,9 @@ def _embedded_data() -> Finding:
 
 
 def _weights() -> Finding:
+    try:
+        directory: Path = checkpoints.weights_directory()
+    except InputError as error:
+        return Finding("published weights", False, str(error))
     here = [name for name in checkpoints.MANIFEST if checkpoints.locate(name)]
-    directory: Path = checkpoints.weights_directory()
     return Finding("published weights", True, f"{len(here)} of {len(checkpoints.MANIFEST)} files in {directory}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from resnest_core.compiling import Forward, compiled
+from resnest_core.compiling import Forward, compiled, unloadable
 from resnest_core.devices import PRECISIONS, autocast, check_finite, usable
 from resnest_core.dilated import spare_far
 from resnest_core.errors import InputError, unknown
@@ -211,7 +211,8 @@ def choose(
     reference = build(exact("fp32", device))(images)
     check_finite(reference)
     trials = _tried(candidates(device, compiling=False), build, images, reference, seconds)
-    if can_compile(device) and batches * best(trials).seconds > WORTH_COMPILING:
+    worth = batches * best(trials).seconds > WORTH_COMPILING
+    if worth and can_compile(device) and not unloadable():
         trials += _tried(candidates(device, compiling=True), build, images, reference, seconds)
     return Choice("auto", best(trials).execution, tuple(trials))
 

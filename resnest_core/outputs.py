@@ -33,18 +33,17 @@ def claimed(out: str | Path, facts: Facts, *, overwrite: bool = False, remedy: s
     written, if the directory holds another run's work; with `overwrite` that is removed instead.
     """
     out, facts = Path(out), json.loads(json.dumps(facts))
-    new = not out.exists()
     if problem := _held(out, facts):
         if not overwrite:
             raise InputError(f"'{out}' holds {problem}; {remedy}")
-        _clear(out, new=False)
+        _clear(out)
     output_directory(out)
     write_json(out / MARK, facts)
     try:
         yield out
     except BaseException:
         if not _work(out):
-            _clear(out, new)
+            _clear(out)
         raise
 
 
@@ -105,13 +104,10 @@ def _differences(there: Facts, facts: Facts) -> str:
     return ", ".join([*shown, *([f"and {len(names) - len(shown)} more"] if len(names) > len(shown) else [])])
 
 
-def _clear(out: Path, new: bool) -> None:
-    """Remove what runs write, the result first, without which nothing counts as finished; the directory if `new`."""
+def _clear(out: Path) -> None:
+    """Remove what runs write, the result first, without which nothing counts as finished."""
     for name in (RESULT, *TRAINED, *MEASURED, *OTHERS, MARK):
         if (out / name).is_dir():
             shutil.rmtree(out / name)
         else:
             (out / name).unlink(missing_ok=True)
-    if new:
-        with suppress(OSError):  # holds what is not ours
-            out.rmdir()

@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from resnest_core import distributed
 from resnest_core.errors import InputError, one_line
+from resnest_core.files import FULL_WORDS
 from resnest_core.texts import never_fail_to_print, printable
 
 FAILED, REFUSED, INTERRUPTED = 1, 2, 130
@@ -55,6 +56,7 @@ def outcome(main: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # whoever reads what is printed has enough, as `head` does
         return FAILED
     except Exception as error:
+        sys.last_value = error  # what it holds is not taken apart, which could print more than the line
         foreseen = explained(error)
         if not distributed.is_first_to_fail():
             return REFUSED if foreseen else FAILED
@@ -74,6 +76,8 @@ def explained(error: Exception) -> str | None:
             f"a process that reads images could not pass them on ({text[:LONGEST]}); give --workers 0, or the system "
             "more shared memory (docker run --shm-size 1g) and open files (ulimit -n 4096)"
         )
+    if not isinstance(error, OSError) and any(words in text for words in FULL_WORDS):  # of torch.compile, say
+        return f"{text[:LONGEST]}; make room there, or set TMPDIR to another directory"
     if isinstance(error, OSError):
         return f"{error.strerror or text}{f': {error.filename}' if error.filename else ''}"
     return None
@@ -98,8 +102,16 @@ def _asked(code: object) -> int:
 
 def _told(line: str, status: int) -> int:
     with suppress(OSError, ValueError):  # nobody may be there to read it
+        _close_bars()
         print(printable(line), file=sys.stderr, flush=True)
     return status
+
+
+def _close_bars() -> None:
+    """End the lines of the bars of progress that are still shown."""
+    if "tqdm.std" in sys.modules:
+        for bar in list(getattr(sys.modules["tqdm.std"].tqdm, "_instances", ())):
+            bar.close()
 
 
 def _unforeseen(error: Exception) -> str:

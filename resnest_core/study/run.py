@@ -1,6 +1,7 @@
 """A run: plan, check, hand over to Snakemake, end tidily."""
 
 import argparse
+import getpass
 import os
 import shutil
 import signal
@@ -152,7 +153,7 @@ def start_snakemake(layout: Layout, where: Executor, environment: dict[str, str]
     """
     own = layout.build / ".snakemake"
     shutil.rmtree(own, ignore_errors=True)
-    if "XDG_CACHE_HOME" not in os.environ and not os.access(Path.home(), os.W_OK):
+    if "XDG_CACHE_HOME" not in os.environ and not os.access(os.path.expanduser("~"), os.W_OK):
         environment = {**environment, "XDG_CACHE_HOME": str(own)}  # Snakemake insists on one
     flags = ["--keep-going", "--nolock", "--scheduler", "greedy", "--workflow-profile", "none", *where.flags]
     flags += slurm.status_flags() if where.on_slurm else []
@@ -160,12 +161,29 @@ def start_snakemake(layout: Layout, where: Executor, environment: dict[str, str]
     return _start(layout, "snakemake.log", ["snakemake", *files, *flags], environment)
 
 
+def identity(layout: Layout) -> dict[str, str]:
+    """A home and a name for a user without, as in a container that gives a number alone: programs insist on them."""
+    home = {} if os.path.expanduser("~") != "~" else {"HOME": str(layout.plans / "home")}
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        return home | {"USER": f"user{os.getuid()}"}
+    return home
+
+
 def _start(layout: Layout, log: str, module: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
     """Start a Python `module` with its arguments, in a session of its own: Ctrl-C is for the runner, which ends it."""
+    environment = {"PYTHONPATH": str(layout.root), **environment}
     with (layout.build / log).open("w") as output:
         return subprocess.Popen(
             [sys.executable, "-P", "-m", *module],
-            env={**os.environ, **huge_pages.wanted(), "PYTHONPATH": str(layout.root), **environment},
+            env={
+                **os.environ,
+                **identity(layout),
+                **huge_pages.wanted(),
+                "PYTHONPATH": str(layout.root),
+                **environment,
+            },
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

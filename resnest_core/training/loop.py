@@ -128,14 +128,13 @@ class Training(ABC):
         """Train from the present state to the end, saving the state after each epoch."""
         hidden = not distributed.is_first()
         self.made.append({"steps": 0, **made_by(str(next(self.model.parameters()).device))})
-        bar = tqdm(total=self.steps, initial=self.step, desc="training", unit="batch", disable=hidden)
-        while self.step < self.steps:
-            start = time.perf_counter()
-            self._run_epoch(self.step // self.steps_per_epoch, bar)
-            self.seconds += time.perf_counter() - start
-            if distributed.is_first():
-                self._save_state(out)
-        bar.close()
+        with tqdm(total=self.steps, initial=self.step, desc="training", unit="batch", disable=hidden) as bar:
+            while self.step < self.steps:
+                start = time.perf_counter()
+                self._run_epoch(self.step // self.steps_per_epoch, bar)
+                self.seconds += time.perf_counter() - start
+                if distributed.is_first():
+                    self._save_state(out)
 
     def _run_epoch(self, epoch: int, bar: Any) -> None:
         """One epoch, or the part of it that is left; its random numbers depend on the seed and the epoch alone.
