@@ -12,6 +12,7 @@ from resnest_core.files import write_json
 from resnest_core.statistics import mean_interval, wilson
 
 Metric = dict[str, Any]
+UNDEFINED = "undefined"  # in place of a score that a result has not: an accuracy of no pixel, a precision of no object
 
 RESULT = "result.json"
 RECORDS = "records.parquet"
@@ -23,6 +24,11 @@ def metric(
 ) -> Metric:
     """One entry of a result's metrics; `low` and `high` bound the 95 % interval, where there is one."""
     return {"value": value, "low": low, "high": high, "n": n, "unit": unit}
+
+
+def printed(metrics: dict[str, Metric], name: str) -> str:
+    """A score with two decimals, for a line."""
+    return f"{metrics[name]['value']:.2f}" if name in metrics else UNDEFINED
 
 
 def quartiles(values: ArrayLike, unit: str) -> Metric:
