@@ -119,6 +119,8 @@ class Claims:
         found = self._group(test.study, test.run, scale)
         if isinstance(found, Judgement):
             return found
+        if not found[1].known(test.figure.metric):
+            return Judgement(NOT_RUN, reason=f"{test.figure.metric} is undefined on these images")
         metric = found[1].metrics(test.figure.metric)[0]
         claimed = _figure(test.figure).value
         limits = phrases.interval(metric.low, metric.high)
@@ -141,7 +143,7 @@ class Claims:
         (first, group), (second, _) = pair  # type: ignore[misc]
         comparison = self.studies[test.study].compare(first, second, test.metric)
         if comparison is None:
-            return Judgement(NOT_RUN, reason="the two networks have no seed in common")
+            return Judgement(NOT_RUN, reason="the two networks have no seed in common, or no score")
         text = phrases.with_interval(comparison.difference, comparison.low, comparison.high)
         if comparison.low is None or comparison.high is None:
             return Judgement(UNDECIDED, text, "more seeds needed", experiment=group.done[0].key)

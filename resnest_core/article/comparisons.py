@@ -33,6 +33,10 @@ class Group:
     def metrics(self, name: str) -> list[Metric]:
         return [self.store.metric(run, name) for run in self.done]
 
+    def known(self, name: str) -> bool:
+        """Whether there are runs, and a score of that name is defined for each."""
+        return bool(self.done) and all(self.store.peek(run, name) is not None for run in self.done)
+
     def values(self, name: str) -> list[float]:
         return [metric.value for metric in self.metrics(name)]
 

@@ -60,6 +60,10 @@ class Detectors(TransferStudy[Network]):
         return self.kinds[0]
 
     @property
+    def score(self) -> str:  # type: ignore[override]
+        return f"{self.kind}_AP"
+
+    @property
     def draws(self) -> int:
         """Of the bootstrap, and of the permutation test."""
         return DRAWS
@@ -170,7 +174,7 @@ class Detectors(TransferStudy[Network]):
         published = [quoted(quote(network.model, f"{self.kind}_AP", source)) for source in sources]
         if not group.done:
             return [group.measured(network.label), *[group.missing] * (2 + len(scores)), *published]
-        images = group.metrics(f"{self.kind}_AP")[0].n or 0
+        images = len(self._found(group.done[0]).images)
         return [
             group.measured(network.label),
             group.measured(phrases.count(images)),

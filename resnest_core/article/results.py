@@ -32,8 +32,9 @@ class Experiment(BaseModel):
 
 
 class Metric(BaseModel):
-    """A value with its interval and the number of observations behind it, where those make sense."""
+    """A value with its interval and the number of observations behind it, where those make sense; never NaN."""
 
+    model_config = ConfigDict(allow_inf_nan=False)
     value: float
     low: float | None = None
     high: float | None = None

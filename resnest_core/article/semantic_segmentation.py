@@ -49,6 +49,8 @@ class Network:
 class SemanticSegmentation(TransferStudy[Network]):
     """What the article says about the networks of this study."""
 
+    score = "mIoU"
+
     def __init__(self, store: Store) -> None:
         self.store = store
         self.groups: dict[Network, Group] = grouped(store, store.study(STUDY), self._network)
@@ -141,7 +143,7 @@ class SemanticSegmentation(TransferStudy[Network]):
         network = Network("deeplab_resnest50_ade", PUBLISHED, "multi_scale", "ade20k")
         group = self.groups.get(network)
         baseline = quote("deeplab_resnet50_ade", "mIoU", PAPER)
-        if group is None or not group.done or baseline is None:
+        if group is None or not group.known("mIoU") or baseline is None:
             return ""
         value, low, high = group.bounds("mIoU")
         return findings.transfer_claim(value, low, high, baseline.value)
@@ -171,12 +173,15 @@ class SemanticSegmentation(TransferStudy[Network]):
 
     def _row(self, network: Network, group: Group, sources: Sequence[str]) -> list[Cell]:
         names = [network.label, DATASETS[network.dataset], VIEWS[network.view]]
-        images = group.missing if not group.done else group.measured(phrases.count(group.metrics("mIoU")[0].n or 0))
+        undefined = group.measured(phrases.UNDEFINED)
+        scores = [group.interval_cell(metric) for metric in ("pixAcc", "mIoU", "mIoU_present") if group.known(metric)]
+        if not scores:
+            scores = [undefined if group.done else group.missing] * 3
         return [
             *map(group.measured, names),
-            images,
+            group.measured(phrases.count(group.metrics("mIoU")[0].n or 0)) if group.known("mIoU") else scores[0],
             group.cell("parameters", phrases.millions),
-            *[group.interval_cell(metric) for metric in ("pixAcc", "mIoU", "mIoU_present")],
+            *scores,
             *[quoted(quote(network.model, "mIoU", s) if network.view == "multi_scale" else None) for s in sources],
         ]
 

@@ -25,16 +25,18 @@ class TransferStudy(ABC, Generic[N]):
     """A study whose runs are grouped by network."""
 
     groups: Mapping[N, Group]
+    score: str  # the metric that the study is about
 
     @cached_property
     def _comparisons(self) -> dict[tuple[N, N, str], Comparison | None]:
         return {}
 
     def compare(self, first: N, second: N, metric: str) -> Comparison | None:
-        """A metric of two networks, without correction for other comparisons; computed once."""
+        """A metric of two networks, without correction for other comparisons; computed once, None without scores."""
         key = (first, second, metric)
         if key not in self._comparisons:
-            self._comparisons[key] = self._compare(*key)
+            known = all(self.groups[network].known(self.score) for network in (first, second))
+            self._comparisons[key] = self._compare(*key) if known else None
         return self._comparisons[key]
 
     @abstractmethod
@@ -42,7 +44,13 @@ class TransferStudy(ABC, Generic[N]):
 
     @property
     def done(self) -> list[N]:
-        return [network for network, group in self.groups.items() if group.done]
+        """The networks that ran and have a score."""
+        return [network for network, group in self.groups.items() if group.known(self.score)]
+
+    @property
+    def ran(self) -> bool:
+        """Whether a network ran, with a score or without."""
+        return any(group.done for group in self.groups.values())
 
     @property
     def small(self) -> bool:

@@ -34,7 +34,7 @@ def by_image(records: pd.DataFrame) -> dict[str, Counts]:
 
 
 def pixel_accuracy(intersections: Counts, pixels: Counts) -> NDArray[np.float64]:
-    """The share (%) of labelled pixels that are right, from sums (..., classes) over images."""
+    """The share (%) of labelled pixels that are right, from sums (..., classes) over images; 0 of none."""
     return 100 * intersections.sum(-1) / np.maximum(pixels.sum(-1), 1)
 
 
@@ -57,9 +57,11 @@ def mean_iou_present(intersections: Counts, unions: Counts) -> NDArray[np.float6
 def segmentation_metrics(records: pd.DataFrame, classes: Sequence[str]) -> dict[str, Metric]:
     """Pixel accuracy, mIoU in both ways, and the IoU of each class (%), with bootstrap intervals over images.
 
-    The class's metric is called iou.CLASS; a class that is nowhere has none.
+    The class's metric is called iou.CLASS; a class that is nowhere has none. Where no pixel counts there are none.
     """
     counts = by_image(records)
+    if not counts["pixels"].any():
+        return {}
     metrics = {
         "pixAcc": _interval(pixel_accuracy, counts["intersections"], counts["pixels"]),
         "mIoU": _interval(mean_iou_all, counts["intersections"], counts["unions"]),

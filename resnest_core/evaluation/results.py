@@ -14,6 +14,7 @@ from resnest_core.outputs import RESULT as RESULT  # part of what this module of
 from resnest_core.statistics import mean_interval, wilson
 
 Metric = dict[str, Any]
+UNDEFINED = "undefined"  # in place of a score that a result has not: an accuracy of no pixel, a precision of no object
 
 RECORDS = "records.parquet"
 SCORED = ("correct", "rank", "loss")  # the columns of a classifier's records that its metrics follow from
@@ -24,6 +25,11 @@ def metric(
 ) -> Metric:
     """One entry of a result's metrics; `low` and `high` bound the 95 % interval, where there is one."""
     return {"value": value, "low": low, "high": high, "n": n, "unit": unit}
+
+
+def printed(metrics: dict[str, Metric], name: str) -> str:
+    """A score with two decimals, for a line."""
+    return f"{metrics[name]['value']:.2f}" if name in metrics else UNDEFINED
 
 
 def quartiles(values: ArrayLike, unit: str) -> Metric:

@@ -23,7 +23,7 @@ from resnest_core.evaluation.crops import CropRunner
 from resnest_core.evaluation.evaluator import Evaluation
 from resnest_core.evaluation.iou import COUNTS, count, segmentation_metrics
 from resnest_core.evaluation.records import SEGMENTATION
-from resnest_core.evaluation.results import RECORDS, Metric, metric, rate
+from resnest_core.evaluation.results import RECORDS, Metric, metric, printed, rate
 from resnest_core.evaluation.views import MOST_STRETCHED, View, likeliest, maps, summed
 from resnest_core.memory import device_peak_memory
 from resnest_core.models.deeplab import Segmenter
@@ -69,8 +69,7 @@ def evaluate_segmenter(
 
 def score_line(result: dict[str, Any]) -> str:
     """Pixel accuracy and the authors' mIoU (%)."""
-    metrics = result["metrics"]
-    return f"pixAcc: {metrics['pixAcc']['value']:.2f} | mIoU: {metrics['mIoU']['value']:.2f}"
+    return " | ".join(f"{name}: {printed(result['metrics'], name)}" for name in ("pixAcc", "mIoU"))
 
 
 class Predictor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from resnest_core.article import phrases
 from resnest_core.article.results import Experiment, Metric, Store
-from resnest_core.study.execute import SCORES
+from resnest_core.study.execute import SCORES, undefined_score
 from resnest_core.study.state import files
 
 PAGE, NOTEBOOK, EXECUTED = "index.html", "notebook.html", "notebook.ipynb"
@@ -69,7 +69,7 @@ def page(store: Store, experiment: Experiment) -> Page:
         same_as=experiment.same_as,
         reason=None if ran else store.reason(experiment),
         networks=_networks(store.parameters(experiment)),
-        score=_score(metrics),
+        score=_score(metrics, store.parameters(experiment)),
         seconds=f"{provenance['seconds']:,.1f}{phrases.HARD}s" if own else "",
         parameters=list(_flat(store.parameters(experiment))),
         metrics=_grouped(metrics) if own else {},
@@ -94,13 +94,13 @@ def _networks(parameters: Mapping[str, Any]) -> str:
     return str(next(iter(names))) if len(names) == 1 else f"{len(names)} networks" if names else ""
 
 
-def _score(metrics: Mapping[str, Metric]) -> str:
+def _score(metrics: Mapping[str, Metric], parameters: Mapping[str, Any]) -> str:
     """The best known of the scores with its interval; of results with others, how many there are."""
     for name, label in SCORES.items():
         if metric := metrics.get(name):
             limits = phrases.interval(metric.low, metric.high)
             return f"{label} {phrases.number(metric.value)}{phrases.HARD}%" + (f" ({limits})" if limits else "")
-    return f"{len(metrics)} metrics" if metrics else ""
+    return undefined_score(parameters) or f"{len(metrics)} metrics" if metrics else ""
 
 
 def _grouped(metrics: Mapping[str, Metric]) -> dict[str, list[Line]]:

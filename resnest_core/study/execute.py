@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ START = 300  # seconds that a kernel may take to start, on a busy machine
 
 
 SCORES = {"top1": "top-1", "mIoU": "mIoU", "mask_AP": "mask AP", "box_AP": "box AP"}
+TASKS = {"view": "mIoU", "category_ids": "box AP"}  # the score of results that have such a parameter
 
 
 def main(plan_file: str, threads: str) -> int:
@@ -57,7 +58,12 @@ def main(plan_file: str, threads: str) -> int:
 def score(result: dict[str, Any]) -> str:
     """The first of the well-known scores that a result has, for the line in which it is announced."""
     found = ((label, result["metrics"][name]["value"]) for name, label in SCORES.items() if name in result["metrics"])
-    return next((f", {label} {value:.2f} %" for label, value in found), "")
+    return next((f", {label} {value:.2f} %" for label, value in found), undefined_score(result["parameters"], ", "))
+
+
+def undefined_score(parameters: Mapping[str, Any], before: str = "") -> str:
+    """What is said of a result without its task's score, after no pixel or object that counts; else nothing."""
+    return next((f"{before}{label} undefined" for name, label in TASKS.items() if name in parameters), "")
 
 
 def prepare(layout: Layout, job: dict[str, Any]) -> State:

@@ -139,7 +139,7 @@ class _Segmentation(Training):
         return losses["out"] + self.recipe.auxiliary * losses["aux"]
 
     def measure(self) -> dict[str, float]:
-        """Pixel accuracy and mean IoU (%) on the monitoring images."""
+        """Pixel accuracy and mean IoU (%) on the monitoring images; NaN where none of their pixels counts."""
         assert isinstance(self.model, Segmenter)
         predict = Predictor(self.model, self.protocol)
         counts = []
@@ -148,7 +148,10 @@ class _Segmentation(Training):
             predicted = predict(image, self.monitor.paths[index])
             counts.append(count(predicted, target, len(self.monitor.classes)))
         right, union, pixels = (torch.stack([c[name] for c in counts]).sum(0).numpy() for name in counts[0])
-        accuracy, mean_iou = pixel_accuracy(right, pixels), mean_iou_present(right, union)
+        known = pixels.any()
+        accuracy, mean_iou = (
+            (pixel_accuracy(right, pixels), mean_iou_present(right, union)) if known else (math.nan, math.nan)
+        )
         return {"test_pixel_accuracy": float(accuracy), "test_mean_iou": float(mean_iou)}
 
     def relative_rate(self, step: int) -> float:
