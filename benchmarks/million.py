@@ -108,6 +108,7 @@ class Repeated(StoredImages):
     n: int
     name: str = "repeated"
     place: str = "in memory"
+    upright: bool = True
     files: list[bytes] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -95,8 +95,8 @@ def resized_part(
     """
     if size[0] * size[1] <= LARGEST_RESIZED:
         return image.resize(size, resampling).crop(box)
-    scale = [old / new for old, new in zip(image.size, size, strict=True)] * 2
-    where = tuple(edge * factor for edge, factor in zip(box, scale, strict=True))
+    across, down = (old / new for old, new in zip(image.size, size, strict=True))
+    where = (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
     return image.resize((box[2] - box[0], box[3] - box[1]), resampling, box=where)
 
 

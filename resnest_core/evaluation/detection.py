@@ -67,6 +67,7 @@ class Predictor:
         self.device, self.protocol = choose_device(protocol.device), protocol
         execution = execution or _way(protocol, self.device)
         self.run = Runner(model, self.device, execution, torch.zeros(1, 3, SMALL, SMALL), through="backbone")
+        assert isinstance(self.run.model, Detector)
         self.run.model.pasting = False  # one mask at a time is encoded instead
         self.short, self.long = _sides(model, protocol)
 

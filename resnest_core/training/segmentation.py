@@ -1,6 +1,7 @@
 """Fine-tuning of segmentation networks by the authors' recipe (`experiments/segmentation/train_dist.py` of
 PyTorch-Encoding), or one for few steps."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -176,7 +177,8 @@ def augmented(image: Image.Image, target: NDArray[np.int16], recipe: Recipe, rng
     What lies beyond the image is black and does not count.
     """
     short = round(recipe.base_size * rng.uniform(recipe.smallest, recipe.largest))
-    size = [max(round(side * short / min(image.size)), 1) for side in image.size]
+    width, height = (max(round(side * short / min(image.size)), 1) for side in image.size)
+    size = (width, height)
     mirrored, crop = rng.random() < 0.5, recipe.crop_size
     width, height = (min(crop, side) for side in size)
     top, left = (int(rng.integers(max(side - crop, 0) + 1)) for side in reversed(size))
