@@ -263,6 +263,10 @@ class TestPhotographs:
         run = Finished(str(root / "run"))
         _ = run.test_set
         next((root / "data").rglob("3.jpg")).write_bytes(b"")
+        with pytest.raises(InputError, match=r"images of '.*' are not those that it was evaluated on"):
+            measure_preprocessing([str(root / "run")], tmp_path / "out", Sweep(), device="cpu")
+        result["provenance"]["data_digest"] = Finished(str(root / "run")).settings.test_set.digest
+        (root / "run" / "result.json").write_text(json.dumps(result))
         with pytest.raises(InputError, match=r"image 'class1/3.jpg' cannot be decoded by pillow"):
             measure_preprocessing([str(root / "run")], tmp_path / "out", Sweep(), device="cpu")
 

@@ -228,6 +228,7 @@ def test_the_order_of_the_test_set_does_not_matter(runs: list[Finished], analyse
     data, order = run.test_set, np.argsort(run.test_set.targets, kind="stable")
     sorted_data = replace(data, **{name: getattr(data, name)[order] for name in ("images", "targets", "places")})  # type: ignore[type-var]
     run.settings.__dict__["test_set"] = sorted_data
+    run.result["provenance"]["data_digest"] = sorted_data.digest
     run.__dict__["records"] = run.records.iloc[order].assign(index=range(len(order))).reset_index(drop=True)
     analyse_saliency([run], tmp_path, limit=IMAGES)
     found, own = pd.read_parquet(tmp_path / RECORDS), pd.read_parquet(analysed / RECORDS)[:IMAGES]
