@@ -9,12 +9,12 @@ What the file of annotations says is checked when it is opened; the images are r
 """
 
 import hashlib
+import mmap
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from multiprocessing import Value
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -50,12 +50,29 @@ _WORDS = {"test": ("test", "val"), "train": ("train",)}  # of a user's own split
 _NAMED = 5  # missing files that an error names
 
 
+class _Turned:
+    """Paths of images, those that this process has read; whether there is one is known to its forks, too."""
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self._any = mmap.mmap(-1, 1)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()  # a copy begins anew
+
+    def add(self, path: str) -> bool:
+        """Add a path; returns whether it is the first."""
+        first, self._any[0] = self._any[0] == 0, 1
+        self.paths.add(path)
+        return first
+
+
 @dataclass(frozen=True)
 class AnnotatedImages(ABC):
     """Images that an annotation file lists, in order of their ids, with what it says of each.
 
     `file`, and `folder` of the images, are relative to `root`; `sha256` is that of the file. `categories` are names by
-    number; `annotations[i]` belongs to `images[i]`; `lacking` as in `Report`. `turned` counts, over all processes, the
+    number; `annotations[i]` belongs to `images[i]`; `lacking` as in `Report`. `turned` are those
     images that were turned by their EXIF though their annotations fit both readings.
     """
 
@@ -69,7 +86,7 @@ class AnnotatedImages(ABC):
     annotations: list[Any]
     available: int
     lacking: str
-    turned: Any = field(default_factory=lambda: Value("i", 0), kw_only=True, compare=False, repr=False)
+    turned: _Turned = field(default_factory=_Turned, kw_only=True, compare=False, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -135,10 +152,7 @@ class AnnotatedImages(ABC):
 
     def _say_turned(self, path: str) -> None:
         """One line for all images, whichever process reads the first."""
-        with self.turned.get_lock():
-            self.turned.value += 1
-            first = self.turned.value == 1 and distributed.is_first()
-        if first:
+        if self.turned.add(path) and distributed.is_first():
             print(f"{self.name}: {TURNED}, '{path}' first", file=sys.stderr, flush=True)
 
     def labels(self, found: Sequence[Record]) -> NDArray[np.int64]:
@@ -198,7 +212,7 @@ def check_coco_format(root: str | Path | None, split: str) -> Report:
 def report_on(dataset: AnnotatedImages) -> Report:
     """Load every image and list the problem of each that raises InputError."""
     problems = load_problems(dataset)
-    turned = dataset.turned.value
+    turned = len(dataset.turned.paths)
     remarks = (f"{turned:,} images: {TURNED}",) if turned else ()
     return Report(dataset.name, dataset.source, len(dataset), len(dataset.classes), dataset.lacking, problems, remarks)
 

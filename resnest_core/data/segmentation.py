@@ -285,7 +285,7 @@ def _keys(root: Path, pattern: str, leftovers: list[str]) -> tuple[set[str], lis
     What systems and editors left there is added to `leftovers`.
     """
     before, after = _ends(pattern)
-    paths = []
+    paths: list[str] = []
     for found in root.glob(pattern[: len(pattern) - len(after)]):
         path = found.relative_to(root).as_posix()
         left = any(map(is_leftover, path.split("/")[before.count("/") :]))
