@@ -67,7 +67,7 @@ def _begin(out: Path, dataset: Dataset, images_per_shard: int) -> None:
     about = {"digest": dataset.digest, "images": len(dataset), "images_per_shard": images_per_shard}
     marker = out / UNFINISHED
     unfinished = json.loads(marker.read_text()) if marker.exists() else None
-    if unfinished != about and (unfinished or (out / INDEX).exists() or any(out.glob("*.tar"))):
+    if unfinished != about and (unfinished or (out / INDEX).exists() or any(out.glob("[!.]*.tar"))):
         what = "the beginning of another set of shards" if unfinished else "shards already"
         raise InputError(f"'{out}' holds {what}; give another directory, or remove that one")
     for stale in out.glob(".*.tar.*.tmp"):
