@@ -106,7 +106,7 @@ class Machine:
 
 def measured(directory: Path = MACHINES) -> list[Machine]:
     """All that were measured, in the order of their files' names."""
-    return [Machine(file) for file in sorted(directory.glob("*.json"))]
+    return [Machine(file) for file in sorted(directory.glob("[!.]*.json"))]
 
 
 def sentence(found: list[Machine]) -> str:

@@ -8,12 +8,12 @@
 What the file of annotations says is checked when it is opened; the images are read when they are loaded.
 """
 
+import mmap
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from multiprocessing import Value
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
@@ -53,14 +53,31 @@ _WORDS = {"test": ("test", "val"), "train": ("train",)}  # of a user's own split
 _NAMED = 5  # missing files that an error names
 
 
+class _Turned:
+    """Paths of images, those that this process has read; whether there is one is known to its forks, too."""
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self._any = mmap.mmap(-1, 1)
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()  # a copy begins anew
+
+    def add(self, path: str) -> bool:
+        """Add a path; returns whether it is the first."""
+        first, self._any[0] = self._any[0] == 0, 1
+        self.paths.add(path)
+        return first
+
+
 @dataclass(frozen=True)
 class AnnotatedImages(ABC):
     """Images that an annotation file lists, in order of their ids, with what it says of each.
 
     `file`, and `folder` of the images, are relative to `root`; `sha256` is that of the file. `categories` are names by
     number; `annotations[i]` belongs to `images[i]`; `lacking` as in `Report`. `remarks` count what of a user's file is
-    left out or changed. `turned` counts, over all processes, the images that were turned by their EXIF though their
-    annotations fit both readings.
+    left out or changed. `turned` are those images that were turned by their EXIF though their annotations fit both
+    readings.
     """
 
     name: str
@@ -74,7 +91,7 @@ class AnnotatedImages(ABC):
     available: int
     lacking: str
     remarks: tuple[str, ...] = field(default=(), kw_only=True)
-    turned: Any = field(default_factory=lambda: Value("i", 0), kw_only=True, compare=False, repr=False)
+    turned: _Turned = field(default_factory=_Turned, kw_only=True, compare=False, repr=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -140,10 +157,7 @@ class AnnotatedImages(ABC):
 
     def _say_turned(self, path: str) -> None:
         """One line for all images, whichever process reads the first."""
-        with self.turned.get_lock():
-            self.turned.value += 1
-            first = self.turned.value == 1 and distributed.is_first()
-        if first:
+        if self.turned.add(path) and distributed.is_first():
             print(f"{self.name}: {TURNED}, '{path}' first", file=sys.stderr, flush=True)
 
     def labels(self, found: Sequence[Record]) -> NDArray[np.int64]:
@@ -212,7 +226,7 @@ def check_coco_format(root: str | Path | None, split: str) -> Report:
 def report_on(dataset: AnnotatedImages) -> Report:
     """Load every image and list the problem of each that raises InputError."""
     problems = load_problems(dataset)
-    turned = dataset.turned.value
+    turned = len(dataset.turned.paths)
     remarks = (f"{turned:,} images: {TURNED}",) if turned else ()
     return Report(dataset.name, dataset.source, len(dataset), len(dataset.classes), dataset.lacking, problems, remarks)
 

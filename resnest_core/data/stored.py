@@ -41,7 +41,7 @@ class StoredImages(ABC):
     paths: Sequence[str]
     targets: np.ndarray
     available: int
-    remarks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     @abstractmethod
@@ -49,9 +49,9 @@ class StoredImages(ABC):
         """Where the set lies, and in which form."""
 
     @property
-    @abstractmethod
     def upright(self) -> bool:
         """Whether images are turned by their EXIF."""
+        return True
 
     @abstractmethod
     def contents(self, indices: Sequence[int]) -> list[bytes]:

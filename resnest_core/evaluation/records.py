@@ -168,7 +168,7 @@ class Parts:
 
     def _begin(self) -> NDArray[np.int64]:
         for other in self._root.glob("*"):
-            if other != self._directory:
+            if other != self._directory and other.is_dir():  # a system may leave files of its own
                 shutil.rmtree(other)
         output_directory(self._directory)
         return self._indices()

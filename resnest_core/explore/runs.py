@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from resnest_core.checkpoints import MANIFEST
+from resnest_core.data.listing import is_leftover
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RESULT
 from resnest_core.models import list_models, task_of
@@ -91,7 +92,8 @@ def _network(directory: Path) -> str | None:
 
 
 def _directories(build: Path) -> list[Path]:
-    return [path.parent for depth in DEPTHS for path in build.glob(f"{depth}/{RESULT}")]
+    found = (path.parent for depth in DEPTHS for path in build.glob(f"{depth}/{RESULT}"))
+    return [path for path in found if not any(map(is_leftover, path.relative_to(build).parts))]
 
 
 def _order(directory: Path, build: Path) -> tuple[list[bool], Path]:

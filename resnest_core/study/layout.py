@@ -55,4 +55,4 @@ class Layout:
 
     def stored_in(self, folder: str, suffix: str) -> list[str]:
         """Names of the files with `suffix` in a `folder` of the root: the profiles, the studies."""
-        return sorted(path.stem for path in (self.root / folder).glob(f"*{suffix}"))
+        return sorted(path.stem for path in (self.root / folder).glob(f"[!.]*{suffix}"))

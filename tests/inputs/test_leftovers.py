@@ -12,6 +12,9 @@ from resnest_core import data
 from resnest_core.cli.datasets import index
 from resnest_core.data.listing import Tree, is_leftover
 from resnest_core.errors import InputError
+from resnest_core.evaluation.records import Parts
+from resnest_core.explore.runs import find_runs
+from resnest_core.study.layout import Layout
 
 FILES = (".DS_Store", "._0.jpg", "Thumbs.db", "THUMBS.DB", "desktop.ini", "0.jpg:Zone.Identifier", "a.txt~", ".x.swp")
 FOLDERS = ("__MACOSX", ".ipynb_checkpoints", "@eaDir", ".git")
@@ -129,6 +132,18 @@ def test_a_link_to_nothing_is_named(target: str, tmp_path: Path) -> None:
     assert data.check("imagefolder", root).problems == ["cat/0.png: the link leads nowhere"]
     with pytest.raises(InputError, match=r"cat/0.png' cannot be read \(the link leads nowhere\)"):
         (dataset := row.open(root)).load(list(dataset.paths).index("cat/0.png"))
+
+
+def test_leftovers_among_profiles_runs_and_parts_are_left_out(tmp_path: Path) -> None:
+    write(tmp_path / "profiles/mine.yaml", "")
+    litter(tmp_path / "profiles")
+    write(tmp_path / "profiles/._mine.yaml", "")
+    assert Layout("", tmp_path).stored_in("profiles", ".yaml") == ["mine"]
+    write(tmp_path / "build/__MACOSX/a/result.json", "no result")
+    write(tmp_path / "build/.ipynb_checkpoints/result.json", "no result")
+    assert len(find_runs(tmp_path / "build")[1]) == 1  # that there is none
+    write(tmp_path / "parts/.DS_Store", "")
+    assert Parts(tmp_path / "parts", {}).rows == 0
 
 
 def test_leftovers_in_tars_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
