@@ -12,7 +12,8 @@ from typing import Any, ParamSpec, TypeVar
 from resnest_core.errors import InputError
 from resnest_core.files import output_directory, write_json
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 MARK = ".run.json"  # which run the other files are of, until the result says so
 RESULT = "result.json"  # the last that a run writes
 TRAINED = ("training_state.pt", "weights.safetensors", "curves.csv")

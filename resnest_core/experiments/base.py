@@ -54,8 +54,14 @@ class Experiment(ABC):
     out: str
     weights: str
     overwrite: bool
-    test_set: Images
-    train_set: Images
+
+    @property
+    @abstractmethod
+    def test_set(self) -> Images: ...
+
+    @property
+    @abstractmethod
+    def train_set(self) -> Images: ...
 
     @cached_property
     def network(self) -> Network:
