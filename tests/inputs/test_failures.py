@@ -128,8 +128,9 @@ def test_a_bar_of_progress_does_not_share_the_line(capsys: Capture) -> None:
     from tqdm.auto import tqdm
 
     def main() -> None:
-        for _ in tqdm(range(3), "reading"):
-            raise InputError("image 1 is damaged")
+        bar = tqdm(total=3, desc="reading")
+        bar.update()
+        raise InputError("image 1 is damaged")
 
     assert programs.outcome(main) == 2
     assert capsys.readouterr().err.splitlines()[-1] == "error: image 1 is damaged"
