@@ -93,7 +93,7 @@ def _jobs(value: str) -> int:
     valid = range_of("jobs")
     number = int(value) if value.isdecimal() and len(value) < LONGEST else -1
     if number not in valid:
-        raise argparse.ArgumentTypeError(str(refusal("--jobs", value, valid)).removeprefix("--jobs "))
+        raise argparse.ArgumentTypeError(str(refusal("", value, valid)).lstrip())
     return number
 
 
