@@ -87,7 +87,7 @@ def _held(out: Path) -> str:
     """What of another set is in `out`, in words; empty if nothing is."""
     if (out / UNFINISHED).exists():
         return "the beginning of another set of shards"
-    if (out / INDEX).exists() or any(out.glob("*.tar")):
+    if (out / INDEX).exists() or any(out.glob("[!.]*.tar")):
         return "shards already"
     return f"a {CLASSES} already" if (out / CLASSES).exists() else ""
 

@@ -1,4 +1,4 @@
-"""The scores of evaluations and analyses over random records, few and many, alike and not, as `test_article_numbers`."""
+"""The scores of evaluations and analyses over random records, few and many, alike or not, as `test_article_numbers`."""
 
 import numpy as np
 import pandas as pd
