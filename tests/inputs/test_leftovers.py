@@ -88,7 +88,10 @@ def test_what_a_user_has_is_no_leftover() -> None:
         assert not is_leftover(name), name
 
 
-@pytest.mark.parametrize("row", [row for row in SETS if row.task == "classification" and row.reads_files], ids=str)
+OF_CLASSES = [row for row in SETS if row.task == "classification" and row.reads_files]
+
+
+@pytest.mark.parametrize("row", OF_CLASSES, ids=lambda row: row.name)
 def test_links_in_circles_end(row: Row, tmp_path: Path) -> None:
     root = row.make(tmp_path / "set")
     before = row.open(root)
