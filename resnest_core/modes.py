@@ -211,8 +211,7 @@ def choose(
     reference = build(exact("fp32", device))(images)
     check_finite(reference)
     trials = _tried(candidates(device, compiling=False), build, images, reference, seconds)
-    worth = batches * best(trials).seconds > WORTH_COMPILING
-    if worth and can_compile(device) and not unloadable():
+    if can_compile(device) and batches * best(trials).seconds > WORTH_COMPILING and not unloadable():
         trials += _tried(candidates(device, compiling=True), build, images, reference, seconds)
     return Choice("auto", best(trials).execution, tuple(trials))
 
