@@ -99,8 +99,8 @@ def resized_part(
     """
     if size[0] * size[1] <= LARGEST_RESIZED:
         return image.resize(size, resampling).crop(box)
-    scale = [old / new for old, new in zip(image.size, size, strict=True)] * 2
-    where = tuple(edge * factor for edge, factor in zip(box, scale, strict=True))
+    x, y = (old / new for old, new in zip(image.size, size, strict=True))
+    where = (box[0] * x, box[1] * y, box[2] * x, box[3] * y)
     return image.resize((box[2] - box[0], box[3] - box[1]), resampling, box=where)
 
 

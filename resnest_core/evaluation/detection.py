@@ -67,6 +67,7 @@ class Predictor:
         # Sizes vary from image to image, and for each a network would be compiled again.
         way = settled(protocol.mode, protocol.precision, self.device, compiling=False)
         self.run = Runner(model, self.device, way, torch.zeros(1, 3, SMALL, SMALL), through="backbone")
+        assert isinstance(self.run.model, Detector)
         self.run.model.pasting = False  # one mask at a time is encoded instead
         self.short = protocol.short_side or model.row.short_side
         self.long = protocol.long_side or model.row.long_side
