@@ -111,9 +111,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values of one table, adjusted by Holm (1979), in their own order."""
     if not all(0 <= p <= 1 for p in p_values):
         raise InputError(f"p-values {list(p_values)}; each must lie between 0 and 1")
-    from statsmodels.stats.multitest import multipletests  # as above
-
-    return multipletests(p_values, method="holm")[1].tolist()
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p[order] * np.arange(p.size, 0, -1)).clip(max=1)
+    return adjusted.tolist()
 
 
 def mean_interval(values: ArrayLike) -> Interval:

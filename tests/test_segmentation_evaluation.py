@@ -23,7 +23,7 @@ from resnest_core.evaluation.iou import (
     pixel_accuracy,
     segmentation_metrics,
 )
-from resnest_core.evaluation.segmentation import Protocol, evaluate_segmenter
+from resnest_core.evaluation.segmentation import Protocol, evaluate_segmenter, score_line
 from resnest_core.evaluation.views import View
 from resnest_core.models import create_model
 from resnest_core.models.deeplab import Segmenter
@@ -224,8 +224,8 @@ def test_an_image_without_labels_counts_nothing() -> None:
     assert all(value.sum() == 0 for value in counts.values())
     frame = pd.DataFrame({name: [value.tolist()] * 3 for name, value in counts.items()})
     metrics = segmentation_metrics(frame, ["a", "b"])
-    assert metrics["mIoU"]["value"] == 0
-    assert not any(name.startswith("iou.") for name in metrics)
+    assert not metrics, "scores of no pixel are undefined"
+    assert score_line({"metrics": metrics}) == "pixAcc: undefined | mIoU: undefined"
     assert by_image(frame)["unions"].shape == (3, 2)
 
 

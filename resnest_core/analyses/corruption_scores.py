@@ -39,7 +39,11 @@ def metrics(records: pd.DataFrame, baseline: str, pairs: Mapping[str, str]) -> d
 
     The intervals are bias-corrected percentiles over images, the same ones drawn for all runs. For the runs in `pairs`
     differences from their counterparts follow, with p of a permutation test and Holm's correction for the pairs.
+
+    Raises InputError for no records, and a baseline without an error under some corruption.
     """
+    if records.empty:
+        raise InputError("there is no record of a corrupted image; evaluate one or more")
     found: dict[str, Metric] = {}
     groups = records.groupby(["run", "corruption", "severity"], observed=True)["correct"]
     for (run, corruption, severity), right in groups:

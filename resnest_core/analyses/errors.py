@@ -83,15 +83,19 @@ def shared_mistakes(both_right: int, only_first: int, only_second: int, both_wro
     """How far two classifiers make the same mistakes, from counts of images; intervals are bootstrap ones over these.
 
     kappa is Cohen's (1960), of being wrong; common_ratio the number of common mistakes over that which two
-    classifiers with as many mistakes, each made without regard to the other's, would have in the mean.
+    classifiers with as many mistakes, each made without regard to the other's, would have in the mean. What is
+    undefined, since one makes no mistake, is left out. Raises InputError if there is no image.
     """
     counts = np.array([both_right, only_first, only_second, both_wrong])
     n = int(counts.sum())
+    if not n:
+        raise InputError("there are no images whose mistakes could be compared; give one or more")
     drawn = _agreement(np.random.default_rng(0).multinomial(n, counts / n, size=DRAWS))
     found = {}
     for name, value in _agreement(counts).items():
-        low, high = limits(float(value), drawn[name])
-        found[name] = metric(float(value), "1", low=low, high=high, n=n)
+        if np.isfinite(value):
+            low, high = limits(float(value), drawn[name])
+            found[name] = metric(float(value), "1", low=low, high=high, n=n)
     return found
 
 

@@ -3,6 +3,7 @@
 import pandas as pd
 from scipy import stats
 
+from resnest_core.errors import InputError
 from resnest_core.evaluation.results import Metric, metric
 from resnest_core.statistics import CONFIDENCE, mean_interval
 
@@ -24,8 +25,10 @@ def saliency_metrics(records: pd.DataFrame) -> dict[str, Metric]:
     `excess_fall` is how much more probability the predicted class loses by the marked pixels than by others,
     `object_excess` the heat on the object beyond the object's share of the area. SCORE_less_RUN are paired
     differences, and `_p_` the p of their t test, without correction; `agreement_` are rank correlations of two runs'
-    maps. What has no observation is left out.
+    maps. What has no observation is left out. Raises InputError if there is no record at all.
     """
+    if records.empty:
+        raise InputError("there is no record of a heat map; look at one image or more")
     tables = {str(name): rows.set_index("index") for name, rows in records.groupby("run", sort=False)}
     found: dict[str, Metric | None] = {}
     for name, rows in tables.items():

@@ -72,13 +72,16 @@ def by_category(matches: Matches) -> dict[str, float]:
 def precision_recall(matches: Matches, iou: float = 0.5) -> pd.DataFrame:
     """The mean precision over categories (columns recall and precision, 0 to 1, 101 rows) where boxes overlap by `iou`.
 
-    Raises InputError for an `iou` that is none of COCO's thresholds.
+    There are no rows where there are no truths. Raises InputError for an `iou` that is none of COCO's thresholds.
     """
     at = np.flatnonzero(np.isclose(THRESHOLDS, iou))
     if not at.size:
         raise InputError(f"overlap {iou} is no threshold of COCO's; valid: 0.5 to 0.95 in steps of 0.05")
     precision = _precision(matches, _weights(matches, None), thresholds=slice(at[0], at[0] + 1))
-    return pd.DataFrame({"recall": RECALLS, "precision": _present(precision).mean(axis=(0, 1))})
+    known = _present(precision)
+    if not known.size:
+        return pd.DataFrame({"recall": [], "precision": []}, dtype=np.float64)
+    return pd.DataFrame({"recall": RECALLS, "precision": known.mean(axis=(0, 1))})
 
 
 def bootstrap_interval(matches: Matches, name: str, draws: int = DRAWS) -> DrawnInterval:
@@ -95,7 +98,8 @@ def paired_difference(
     """Mean over seeds of a's score less b's (points) on the same images, `a[i]` and `b[i]` sharing a seed.
 
     The interval comes from resamples of the images, p from swaps of what a and b found in an image, both alike for all
-    seeds. Raises InputError if a seed lacks its pair, or the images or truths are not the same.
+    seeds. Value and p are NaN without truths. Raises InputError if a seed lacks its pair, or the images or truths are
+    not the same.
     """
     _check_pairs(a, b)
     n = a[0].n

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from resnest_core.data.base import IGNORED
+from resnest_core.errors import InputError
 from resnest_core.evaluation.results import Metric, metric
 from resnest_core.statistics import bootstrap
 
@@ -29,7 +30,9 @@ def count(predicted: Tensor, target: Tensor, classes: int) -> dict[str, Tensor]:
 
 
 def by_image(records: pd.DataFrame) -> dict[str, Counts]:
-    """The counts of segmentation records as matrices (images, classes)."""
+    """The counts of segmentation records as matrices (images, classes); InputError if there are none."""
+    if records.empty:
+        raise InputError("there is no record of an image; evaluate one or more")
     return {name: np.stack(records[name].to_list()).astype(np.int64) for name in COUNTS}
 
 

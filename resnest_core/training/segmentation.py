@@ -177,15 +177,14 @@ def augmented(image: Image.Image, target: NDArray[np.int16], recipe: Recipe, rng
     What lies beyond the image is black and does not count.
     """
     short = round(recipe.base_size * rng.uniform(recipe.smallest, recipe.largest))
-    width, height = (max(round(side * short / min(image.size)), 1) for side in image.size)
-    size = (width, height)
+    wide, high = (max(round(side * short / min(image.size)), 1) for side in image.size)
     mirrored, crop = rng.random() < 0.5, recipe.crop_size
-    width, height = (min(crop, side) for side in size)
-    top, left = (int(rng.integers(max(side - crop, 0) + 1)) for side in reversed(size))
-    left = size[0] - width - left if mirrored else left
+    width, height = min(crop, wide), min(crop, high)
+    top, left = (int(rng.integers(max(side - crop, 0) + 1)) for side in (high, wide))
+    left = wide - width - left if mirrored else left
     box = (left, top, left + width, top + height)
-    labels = resized_part(Image.fromarray(target.astype(np.int32)), size, box, Image.Resampling.NEAREST)
-    part = resized_part(image, size, box, Image.Resampling.BILINEAR)
+    labels = resized_part(Image.fromarray(target.astype(np.int32)), (wide, high), box, Image.Resampling.NEAREST)
+    part = resized_part(image, (wide, high), box, Image.Resampling.BILINEAR)
     pixels, classes = as_tensors(part, np.asarray(labels, np.int16))
     if mirrored:
         pixels, classes = pixels.flip(2), classes.flip(1)
