@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from resnest_core import distributed
-from resnest_core.cli.options import Data, Device, Limit, Model, Out, Overwrite, Weights, Workers, number, path
+from resnest_core.cli.options import (
+    Data,
+    Device,
+    Limit,
+    Model,
+    Out,
+    Overwrite,
+    Weights,
+    Workers,
+    announce,
+    number,
+    path,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,6 +175,7 @@ def _classifier_line(settings: dict[str, Any], dataset: str, protocol: dict[str,
     from resnest_core.experiments.classification import Classification
 
     experiment = Classification(**settings, dataset=dataset or "imagenet", protocol=Protocol(**protocol))
+    announce("evaluating", experiment.model, experiment.dataset)
     return accuracy_line(experiment.result)
 
 
@@ -171,6 +184,7 @@ def _segmenter_line(settings: dict[str, Any], dataset: str, **view: Any) -> str:
     from resnest_core.experiments.segmentation import SemanticSegmentation, dataset_of
 
     experiment = SemanticSegmentation(**settings, **view, dataset=dataset or dataset_of(settings["model"]))
+    announce("evaluating", experiment.model, experiment.dataset)
     return score_line(experiment.result)
 
 
@@ -183,6 +197,7 @@ def _detector_line(settings: dict[str, Any], dataset: str, machine: dict[str, An
         dataset=dataset or dataset_of(settings["model"]),
         protocol=Protocol(**machine, short_side=short_side),
     )
+    announce("evaluating", experiment.model, experiment.dataset)
     return score_line(experiment.result)
 
 

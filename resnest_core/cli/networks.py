@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from resnest_core import distributed
-from resnest_core.cli.options import Data, Device, Model, Out, Overwrite, Workers, number
+from resnest_core.cli.options import Data, Device, Model, Out, Overwrite, Workers, announce, number
 
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="imagenet, imagefolder (class folders), file_list, shards or fashion_mnist.")
@@ -87,6 +87,7 @@ def train(
         recipe=recipe,
         overwrite=overwrite,
     )
+    announce("training", model, dataset)
     distributed.part_with(accuracy_line(experiment.result))
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from resnest_core import distributed
 from resnest_core.places import from_caller
 from resnest_core.ranges import range_of
 
@@ -13,6 +14,12 @@ def number(name: str, help: str, command: str = "") -> Any:
     """An option of `command` whose value must be in the declared range of `name`, which its help shows."""
     valid = range_of(name, command)
     return typer.Option(min=valid.low, max=valid.high, help=help)
+
+
+def announce(what: str, model: str, dataset: str) -> None:
+    """Print what begins, since the data set may be the one that is taken if none is named."""
+    if distributed.is_first():
+        print(f"{what} {model} on {dataset}", flush=True)
 
 
 def path(value: str | Path) -> Path:
