@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from resnest_core.errors import InputError
@@ -195,6 +195,12 @@ def seed_spread(rows: Sequence[tuple[str, Sequence[float]]], *, reference: float
     return figure
 
 
+def distances(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
+    """How far limits lie from their values (2, n): 0 where rounding or a corrected bias puts one on the other side."""
+    middle = np.atleast_1d(np.asarray(values, np.float64))
+    return np.clip([middle - low, high - middle], 0, None)
+
+
 def plain_ticks(axis: Axis) -> None:
     """1, 2, 5, 10 ... as plain numbers on a logarithmic axis."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -215,7 +221,7 @@ def _errorbars(
     axes.errorbar(
         x,
         values,
-        yerr=[values - low, high - values],
+        yerr=distances(values, low, high),
         fmt=MARKERS[number],
         color=COLOURS[number],
         capsize=2,
@@ -251,5 +257,5 @@ def _bars(axes: Axes, scores: Scores, names: Sequence[str], number: int, count: 
     values = np.array([value for _, value, _, _ in scores])
     low = [value if limit is None else limit for _, value, limit, _ in scores]
     high = [value if limit is None else limit for _, value, _, limit in scores]
-    errors = np.clip([values - low, high - values], 0, None)
+    errors = distances(values, low, high)
     axes.barh(places, values, width, xerr=errors, color=COLOURS[number], label=label, error_kw={"linewidth": 0.7})

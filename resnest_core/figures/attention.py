@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resnest_core.plots import COLOURS, MARKERS, PAGE, styled
+from resnest_core.plots import COLOURS, MARKERS, PAGE, distances, styled
 
 Score = tuple[float, float | None, float | None]  # value and limits
 PARTS = {"constant": COLOURS[7], "class": COLOURS[9], "image": COLOURS[4]}
@@ -64,9 +64,8 @@ def _draw_losses(axes: Axes, scores: Mapping[str, Score], places: Sequence[str])
     for number, (name, label) in enumerate(shown.items()):
         values = np.array([scores[f"{place}.{name}.loss"] for place in places], float)
         x = np.arange(len(places)) + 0.17 * (number - (len(shown) - 1) / 2)
-        errors = [values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]]
         look: Any = {"fmt": MARKERS[number], "color": COLOURS[number], "capsize": 2, "linewidth": 0.9}
-        axes.errorbar(x, values[:, 0], yerr=errors, label=label, **look)
+        axes.errorbar(x, values[:, 0], yerr=distances(*values.T), label=label, **look)
     axes.axhline(0, color="0.4", linewidth=0.7)
     _places(axes, places)
     axes.set(ylabel="accuracy lost (points)")

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from resnest_core.analyses import calibration
 from resnest_core.analyses.calibration import SCALED
-from resnest_core.plots import COLOURS, PAGE, styled
+from resnest_core.plots import COLOURS, PAGE, distances, styled
 
 Value = tuple[float, float | None, float | None]  # with its limits
 TITLES = ("as they are", "after temperature scaling")
@@ -66,7 +65,6 @@ def _curve(axes: Axes, table: pd.DataFrame, number: int) -> None:
 def _errors(axes: Axes, values: Sequence[Value], number: int) -> None:
     """Filled as it is, open after scaling."""
     for (value, low, high), face in zip(values, (None, "white"), strict=True):
-        limits = [[value if low is None else low], [value if high is None else high]]
-        distances = np.clip([[value - limits[0][0]], [limits[1][0] - value]], 0, None)
+        spread = distances(value, value if low is None else low, value if high is None else high)
         look = {"color": COLOURS[number % len(COLOURS)], "markerfacecolor": face, "markersize": 3.5, "capsize": 2}
-        axes.errorbar([value], [number], xerr=distances, fmt="o", linewidth=0.9, **look)
+        axes.errorbar([value], [number], xerr=spread, fmt="o", linewidth=0.9, **look)

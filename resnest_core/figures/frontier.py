@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from resnest_core.models.variants import CLASSIFIERS
-from resnest_core.plots import COLOURS, MARKERS, PAGE, plain_ticks, styled
+from resnest_core.plots import COLOURS, MARKERS, PAGE, distances, plain_ticks, styled
 
 AXES = {
     "parameters": ("parameters (M)", 1e-6),
@@ -55,7 +55,7 @@ def _points(axes: Axes, members: pd.DataFrame, cost: str, scale: float, number: 
         axes.errorbar(
             row[cost] * scale,
             row["top1"],
-            yerr=[[row["top1"] - row["low"]], [row["high"] - row["top1"]]],
+            yerr=distances(row["top1"], row["low"], row["high"]),
             fmt=MARKERS[number],
             color=COLOURS[number],
             mfc="white" if row[f"beaten_{cost}"] else COLOURS[number],

@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from resnest_core.plots import COLOURS, MARKERS, PAGE, styled
+from resnest_core.plots import COLOURS, MARKERS, PAGE, distances, styled
 
 LEAST = 1e-8  # of a deviation, below the rounding of float32: what differs by less, or not at all, is drawn there
 
@@ -39,4 +39,4 @@ def _bars(axes: Axes, spread: pd.DataFrame, heights: np.ndarray, number: int, la
     """Points with bars; columns of `spread`: lower end, point, upper end."""
     low, middle, high = spread.to_numpy(np.float64).T
     look = {"color": COLOURS[number], "label": label, "linewidth": 0.9}
-    axes.errorbar(middle, heights, xerr=[middle - low, high - middle], fmt=MARKERS[number], **look)
+    axes.errorbar(middle, heights, xerr=distances(middle, low, high), fmt=MARKERS[number], **look)

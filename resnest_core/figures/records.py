@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from resnest_core.plots import COLOURS, COLUMN, PAGE, styled
+from resnest_core.plots import COLOURS, COLUMN, PAGE, distances, styled
 from resnest_core.statistics import wilson
 
 MOST_CLASSES = 20
@@ -39,8 +39,7 @@ def class_accuracy(records: pd.DataFrame, classes: Sequence[str]) -> Figure:
     scores = sorted(scores, key=lambda score: score[1].value)[:MOST_CLASSES]
     values = np.array([[score.value, score.low, score.high] for _, score in scores])
     figure, axes = plt.subplots(figsize=(COLUMN, 0.22 * len(scores) + 0.7))
-    errors = [values[:, 0] - values[:, 1], values[:, 2] - values[:, 0]]
-    axes.errorbar(values[:, 0], range(len(scores)), xerr=errors, fmt="o", color=COLOURS[0], capsize=2)
+    axes.errorbar(values[:, 0], range(len(scores)), xerr=distances(*values.T), fmt="o", color=COLOURS[0], capsize=2)
     axes.set(yticks=range(len(scores)), yticklabels=[name for name, _ in scores], xlabel="top-1 accuracy (%)")
     axes.invert_yaxis()
     return figure

@@ -1,5 +1,7 @@
 """Scores of evaluations and analyses over random records, few and many, alike and not: as `test_article_numbers`."""
 
+from unittest import mock
+
 import numpy as np
 import pandas as pd
 from hypothesis import given
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from inputs.test_article_numbers import answer, rarely, seldom
 
+from resnest_core import plots
 from resnest_core.analyses import attention_effects, calibration, corruption_scores, errors, frontier, saliency_scores
 from resnest_core.analyses.corruptions import CORRUPTIONS
 from resnest_core.evaluation import average_precision, detection_errors, iou, panoptic_quality, results, segmentation
@@ -89,7 +92,8 @@ def test_panoptic(n: int, seed: int) -> None:
     rows = pd.DataFrame(draw.integers(0, 2, (3 * n, 3)), columns=["tp", "fp", "fn"])
     rows = rows.assign(iou=rows["tp"] * draw.uniform(0.5, 1, 3 * n), category=draw.choice([1, 2, 9], 3 * n))
     rows["index"] = np.repeat(np.arange(n), 3)
-    found = answer(panoptic_quality.panoptic_metrics, rows, [1, 2], n)
+    with mock.patch.object(panoptic_quality, "DRAWS", 20):
+        found = answer(panoptic_quality.panoptic_metrics, rows, [1, 2], n)
     assert (found is None) == (n == 0)
     assert found is None or ("PQ" in found) == bool((rows[["tp", "fp", "fn"]].sum(axis=1) > 0).any())
 
@@ -152,3 +156,11 @@ def test_frontier(networks: int, n: int, seed: int) -> None:
     correct = random(seed).random((networks, n)) < 0.5
     found = answer(frontier.beaten, correct, random(seed).integers(0, 2, networks).astype(float))
     assert found is None or len(found) == networks
+
+
+@seldom
+@given(st.floats(-1e3, 1e3), st.floats(-5, 5), st.floats(-5, 5))
+def test_bars_have_a_length(value: float, below: float, above: float) -> None:
+    found = answer(plots.distances, [value] * 2, [value + below] * 2, [value + above] * 2)
+    assert found.shape == (2, 2)
+    assert (found >= 0).all(), "matplotlib draws no negative ones"

@@ -99,7 +99,7 @@ def test_shares(successes: int, n: int, confidence: float) -> None:
         assert found.value - 1e-9 <= found.high <= 100 + 1e-9
 
 
-@seldom  # statsmodels collects all garbage each time
+@rarely  # statsmodels collects all garbage each time
 @given(st.lists(st.one_of(anything, st.floats(0, 1)), max_size=6) | st.lists(st.floats(0, 1), max_size=6))
 def test_corrections(p_values: list[float]) -> None:
     found = answer(statistics.holm, p_values)
