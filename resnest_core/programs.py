@@ -66,9 +66,9 @@ def outcome(main: Callable[[], int | None]) -> int:
 
 def explained(error: Exception) -> str | None:
     """What a user can do about an error, in a line; None for one that nobody foresaw."""
-    text = one_line(str(error))
     if isinstance(error, InputError):
-        return text
+        return str(error)
+    text = one_line(str(error))
     if isinstance(error, MemoryError) or any(words in text for words in TOO_LITTLE_MEMORY):
         return f"memory does not suffice ({text[:LONGEST] or 'none is left'}); give smaller batches, images or networks"
     if isinstance(error, RuntimeError | OSError) and any(words in str(error) for words in TOO_LITTLE_SHARED):

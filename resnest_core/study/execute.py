@@ -20,7 +20,6 @@ from resnest_core.study.layout import Layout
 from resnest_core.study.processes import die_with_parent
 from resnest_core.study.ready import SOCKET, write_kernel_specification
 from resnest_core.study.state import State, can_go_on, files, read_state, results
-from resnest_core.texts import never_fail_to_print
 
 LONGEST_SOCKET = 90  # characters of its directory
 # Slow to import: jsonschema's formats of IRIs and of durations, papermill's way to the file system of Hadoop.
@@ -34,7 +33,6 @@ TASKS = {"view": "mIoU", "category_ids": "box AP"}  # the score of results that 
 
 
 def main(plan_file: str, threads: str) -> int:
-    never_fail_to_print()
     die_with_parent()
     job = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     layout, key, started = Layout(job["profile"]), job["key"], time.monotonic()
@@ -58,7 +56,8 @@ def main(plan_file: str, threads: str) -> int:
 def score(result: dict[str, Any]) -> str:
     """The first of the well-known scores that a result has, for the line in which it is announced."""
     found = ((label, result["metrics"][name]["value"]) for name, label in SCORES.items() if name in result["metrics"])
-    return next((f", {label} {value:.2f} %" for label, value in found), undefined_score(result["parameters"], ", "))
+    absent = undefined_score(result.get("parameters", {}), ", ")
+    return next((f", {label} {value:.2f} %" for label, value in found), absent)
 
 
 def undefined_score(parameters: Mapping[str, Any], before: str = "") -> str:

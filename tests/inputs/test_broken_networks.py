@@ -223,7 +223,7 @@ def test_statistics_of_nothing_stay(monkeypatch: pytest.MonkeyPatch) -> None:
 # Trainings
 
 
-@pytest.mark.parametrize("rate", [1e30, 1e6])
+@pytest.mark.parametrize("rate", [1e5, 1e6])
 def test_classifiers_that_diverge_say_so(rate: float, tmp_path: Path) -> None:
     images, recipe = open_dataset("fashion_mnist", split="train", limit=64), train_classification.Recipe(batch_size=16)
     recipe = replace(recipe, learning_rate=rate, warmup_epochs=0, epochs=2)
@@ -236,7 +236,7 @@ def test_classifiers_that_diverge_say_so(rate: float, tmp_path: Path) -> None:
 
 def test_detectors_that_diverge_say_so(tmp_path: Path) -> None:
     scenes = open_detection("scenes", split="train", limit=4)
-    recipe = train_detection.Recipe(batch_size=2, epochs=4, learning_rate=1e30, warmup=0, solver="sgd")
+    recipe = train_detection.Recipe(batch_size=2, epochs=4, learning_rate=1e6, warmup=0, solver="sgd")
     for kind in ("mask_rcnn", "cascade_mask_rcnn"):
         with pytest.raises(
             InputError, match=r"(nan|inf|not finite|weights,) after \d+ steps at learning_rate .*; give a lower"
@@ -248,7 +248,7 @@ def test_segmenters_that_diverge_say_so(tmp_path: Path) -> None:
     scenes = open_segmentation("scenes", split="train", limit=4)
     model = rc.create_model("mini_deeplab_resnetd11", num_classes=len(scenes.classes))
     assert isinstance(model, Segmenter)
-    recipe = train_segmentation.Recipe(batch_size=2, epochs=4, learning_rate=1e30, warmup=0, solver="sgd")
+    recipe = train_segmentation.Recipe(batch_size=2, epochs=4, learning_rate=1e6, warmup=0, solver="sgd")
     protocol = segmentation.Protocol(segmentation.View(base_size=48, base_side="short", crop_size=0), "cpu")
     with pytest.raises(
         InputError, match=r"(nan|inf|not finite|weights,) after \d+ steps at learning_rate .*; give a lower"
@@ -258,7 +258,8 @@ def test_segmenters_that_diverge_say_so(tmp_path: Path) -> None:
 
 def test_a_last_step_that_breaks_the_weights_says_so(tmp_path: Path) -> None:
     images = open_dataset("fashion_mnist", split="train", limit=16)
-    recipe = train_classification.Recipe(batch_size=16, learning_rate=1e40, warmup_epochs=0)
+    recipe = train_classification.Recipe(batch_size=16, warmup_epochs=0)
+    object.__setattr__(recipe, "learning_rate", 1e40)  # beyond what a user may give: one step is enough
     with pytest.raises(InputError, match="the weights are not finite after 1 steps at learning_rate"):
         train_classification.train_classifier("mini_resnetd11", images, images, tmp_path, recipe, device="cpu")
 

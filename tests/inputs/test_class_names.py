@@ -212,7 +212,8 @@ def test_weights_without_names_go_by_number(trained: Path, tmp_path: Path) -> No
 def test_an_earlier_training_without_names_is_still_done(trained: Path, tmp_path: Path) -> None:
     out, finished = tmp_path / "out", trained / "out"
     out.mkdir()
-    (out / "curves.csv").write_bytes((finished / "curves.csv").read_bytes())
+    for name in ("curves.csv", "result.json"):
+        (out / name).write_bytes((finished / name).read_bytes())
     with safe_open(finished / "weights.safetensors", framework="numpy") as file:
         facts = {key: value for key, value in file.metadata().items() if key != CLASSES}
     save_file(load_file(finished / "weights.safetensors"), out / "weights.safetensors", metadata=facts)
@@ -221,7 +222,7 @@ def test_an_earlier_training_without_names_is_still_done(trained: Path, tmp_path
     assert (out / "weights.safetensors").read_bytes() == before
 
 
-def test_classes_that_were_renamed_are_trained_anew(tmp_path: Path) -> None:
+def test_classes_that_were_renamed_are_another_training(tmp_path: Path) -> None:
     """Where a list has numbers the images and targets stay the same."""
     folders(tmp_path, TRAINED)
     for split in ("train", "test"):
@@ -229,7 +230,10 @@ def test_classes_that_were_renamed_are_trained_anew(tmp_path: Path) -> None:
         write(tmp_path / f"{split}.csv", "".join(lines))
     for names in (TRAINED, TRAINED[::-1]):
         write(tmp_path / "classes.txt", "\n".join(names))
-        _ = classifier(tmp_path, tmp_path / "out", "file_list").network
+        if names != TRAINED:
+            with pytest.raises(InputError, match=r"training images: .*; give another --out, or --overwrite"):
+                _ = classifier(tmp_path, tmp_path / "out", "file_list").network
+        _ = replace(classifier(tmp_path, tmp_path / "out", "file_list"), overwrite=True).network
         assert checkpoints.class_names(tmp_path / "out" / "weights.safetensors") == names
 
 
