@@ -55,7 +55,7 @@ def main(plan_file: str, threads: str) -> int:
 def score(result: dict[str, Any]) -> str:
     """The first of the well-known scores that a result has, for the line in which it is announced."""
     found = ((label, result["metrics"][name]["value"]) for name, label in SCORES.items() if name in result["metrics"])
-    return next((f", {label} {value:.2f} %" for label, value in found), undefined_score(result["parameters"], ", "))
+    return next((f", {label} {value:.2f} %" for label, value in found), undefined_score(result.get("parameters", {}), ", "))
 
 
 def undefined_score(parameters: Mapping[str, Any], before: str = "") -> str:
