@@ -197,8 +197,8 @@ def seed_spread(rows: Sequence[tuple[str, Sequence[float]]], *, reference: float
 
 def distances(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> NDArray[np.float64]:
     """How far limits lie from their values (2, n): 0 where rounding or a corrected bias puts one on the other side."""
-    middle = np.atleast_1d(np.asarray(values, np.float64))
-    return np.clip([middle - low, high - middle], 0, None)
+    middle, lower, upper = (np.atleast_1d(np.asarray(numbers, np.float64)) for numbers in (values, low, high))
+    return np.clip([middle - lower, upper - middle], 0, None)
 
 
 def plain_ticks(axis: Axis) -> None:
