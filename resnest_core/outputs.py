@@ -38,6 +38,7 @@ def claimed(out: str | Path, facts: Facts, *, overwrite: bool = False, remedy: s
         if not overwrite:
             raise InputError(f"'{out}' holds {problem}; {remedy}")
         _clear(out)
+    new = not out.exists()
     output_directory(out)
     write_json(out / MARK, facts)
     try:
@@ -45,6 +46,8 @@ def claimed(out: str | Path, facts: Facts, *, overwrite: bool = False, remedy: s
     except BaseException:
         if not _work(out):
             _clear(out)
+            if new and not any(out.iterdir()):
+                out.rmdir()
         raise
 
 

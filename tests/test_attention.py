@@ -403,7 +403,7 @@ def test_networks_without_split_attention_are_named(run_of: Runs, trained: str, 
 
 
 @pytest.mark.parametrize(
-    ("limit", "words"), [(-1, "limit is -1"), (1, "limit is 1: no class"), (10, "more than its 10")]
+    ("limit", "words"), [(-1, "limit -1 is not possible"), (1, "limit is 1: no class"), (10, "more than its 10")]
 )
 def test_bad_limits(trained: str, tmp_path: Path, limit: int, words: str) -> None:
     with pytest.raises(InputError, match=words):

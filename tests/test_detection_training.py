@@ -180,7 +180,7 @@ def test_solvers(solver: str, kind: type[torch.optim.Optimizer]) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"batch_size": 1}, "batch_size is 1; valid: 2 to inf"),
+        ({"batch_size": 1}, "batch_size 1 is not possible; valid: a whole number from 2 to"),
         ({"smallest": 200}, "smallest short side 200 is above the largest, 90"),
         ({"solver": "adam"}, r"unknown solver 'adam' \(did you mean 'adamw'\?\); valid: adamw, sgd"),
     ],

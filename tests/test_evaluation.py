@@ -169,7 +169,7 @@ def test_the_line_that_the_authors_script_prints() -> None:
     [
         ({"device": "gpu"}, "device 'gpu' cannot be used"),
         ({"precision": "fp8"}, "unknown precision 'fp8'"),
-        ({"batch_size": 0}, "batch size is 0"),
+        ({"batch_size": 0}, "batch_size 0 is not possible"),
     ],
 )
 def test_bad_protocols(tmp_path: Path, options: dict, message: str) -> None:

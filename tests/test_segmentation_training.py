@@ -148,12 +148,12 @@ def test_what_lies_beyond_the_image_is_black_and_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": -1}, "epochs is -1"),
-        ({"batch_size": 1}, "batch_size is 1"),
+        ({"epochs": -1}, "epochs -1 is not possible"),
+        ({"batch_size": 1}, "batch_size 1 is not possible"),
         ({"solver": "adam"}, "unknown solver 'adam'"),
-        ({"warmup": -1}, "warmup is -1"),
+        ({"warmup": -1}, "warmup -1 is not possible"),
         ({"smallest": 3.0}, "smallest scale 3.0 is above the largest"),
-        ({"crop_size": 0}, "crop_size is 0"),
+        ({"crop_size": 0}, "crop_size 0 is not possible"),
     ],
 )
 def test_bad_recipes(change: dict, message: str) -> None:
