@@ -46,8 +46,9 @@ def claimed(out: str | Path, facts: Facts, *, overwrite: bool = False, remedy: s
     except BaseException:
         if not _work(out):
             _clear(out)
-            if new and not any(out.iterdir()):
-                out.rmdir()
+            if new:
+                with suppress(OSError):  # which is raised where others have put something there
+                    out.rmdir()
         raise
 
 
