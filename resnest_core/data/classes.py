@@ -8,15 +8,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
-from unicodedata import normalize
 
 import numpy as np
 
 from resnest_core.data.base import Images
 from resnest_core.data.coco import AnnotatedImages
+from resnest_core.data.listing import some
 from resnest_core.errors import InputError
+from resnest_core.texts import composed
 
-_NAMED = 5  # classes that an error names
 Data = TypeVar("Data", bound=Images)
 
 
@@ -54,10 +54,8 @@ def check_names(what: str, own: Sequence[str], classes: Sequence[str], whose: st
 
 def _normal(names: Sequence[str]) -> list[str]:
     """Names as they look: some systems store an umlaut as two characters."""
-    return [normalize("NFC", name) for name in names]
+    return [composed(name) for name in names]
 
 
 def _some(names: Counter[str]) -> str:
-    listed = sorted(names.elements())
-    more = f" and {len(listed) - _NAMED:,} more" if len(listed) > _NAMED else ""
-    return ", ".join(map(repr, listed[:_NAMED])) + more
+    return some([repr(name) for name in sorted(names.elements())])

@@ -14,6 +14,7 @@ from torch import nn
 from resnest_core import checkpoints, distributed
 from resnest_core.data.base import Images
 from resnest_core.data.classes import Data, in_order
+from resnest_core.data.contents import file_digest
 from resnest_core.devices import seed_everything
 from resnest_core.errors import InputError
 from resnest_core.evaluation.results import RECORDS, Metric, metric
@@ -119,8 +120,9 @@ class Experiment(ABC):
 
     def _claimed(self) -> AbstractContextManager[Path]:
         """The output directory, once it is sure to hold no other run's work."""
-        claim = nullcontext(Path(self.out)) if not distributed.is_first() else None
-        return claim or claimed(self.out, self._facts, overwrite=self.overwrite)
+        if distributed.is_first():
+            return claimed(self.out, self._facts, overwrite=self.overwrite)
+        return nullcontext(Path(self.out))
 
     @cached_property
     def _facts(self) -> Facts:
@@ -184,4 +186,4 @@ def _flat(settings: dict[str, Any], of: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _content(file: Path) -> str:
-    return f"{file.name} {sha256(file)[:DIGITS]}"
+    return f"{file.name} {file_digest(file)[:DIGITS]}"

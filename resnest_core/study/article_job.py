@@ -13,13 +13,11 @@ from resnest_core.study.fingerprint import PACKAGE
 from resnest_core.study.layout import Layout
 from resnest_core.study.processes import die_with_parent
 from resnest_core.study.state import results
-from resnest_core.texts import never_fail_to_print
 
 PROGRAMS = ("article", "site")  # packages that are run, in this order: the site links to the article
 
 
 def main(plan_file: str) -> int:
-    never_fail_to_print()
     die_with_parent()
     plan = json.loads(Path(plan_file).read_text(encoding="utf-8"))
     layout = Layout(plan["profile"])

@@ -56,7 +56,6 @@ class Trained:
     weights_file: Path
     seconds: float
     images_per_second: float
-    classes: tuple[str, ...]  # in the order of the network's outputs
 
 
 class Training(ABC):
@@ -122,7 +121,7 @@ class Training(ABC):
         distributed.barrier()
         images = self.steps * self.recipe.batch_size
         curves, speed = pd.read_csv(out / CURVES), images / self.seconds
-        return Trained(self.model, curves, out / WEIGHTS, self.seconds, speed, self.dataset.classes)
+        return Trained(self.model, curves, out / WEIGHTS, self.seconds, speed)
 
     def _run(self, out: Path) -> None:
         """Train from the present state to the end, saving the state after each epoch."""
